@@ -1,0 +1,82 @@
+//! The configuration: its shape, section by section, and how it is loaded.
+//!
+//! Layers, later wins key by key: defaults, files in the order given, environment, flags.
+//! Leaf types check themselves while they are read; rules across keys run once in [`load`]. What runs
+//! later gets a [`Config`] that cannot be wrong in a way that a check could have found.
+
+pub mod authn;
+pub mod backend;
+pub mod listen;
+pub mod oidc;
+pub mod route;
+pub mod service;
+pub mod session;
+pub mod value;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::value::{ByteSize, SecretRef, Span};
+
+/// The whole configuration file.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this file's format. Only `1` exists.
+    pub version: u32,
+    /// The origin under which people and clients reach the proxy (`https://mcp.example.com`), without a
+    /// path. Links, redirect URIs and metadata are built from it and never from a request's `Host`.
+    /// Unset: `http://localhost:<port of the first listener>`.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// Listeners for traffic. The first one is the one that `PORT` sets.
+    #[serde(default = "listen::default_listeners")]
+    pub listen: Vec<listen::Listener>,
+    /// Bounds on connections, requests and bodies, for all listeners.
+    #[serde(default)]
+    pub limits: listen::Limits,
+    /// Networks (CIDR) whose `X-Forwarded-*` and `Forwarded` headers are believed. Default: none.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Prefix of the proxy's own endpoints.
+    #[serde(default = "service::default_prefix")]
+    pub own_prefix: String,
+    /// Root secrets, base64 or base64url of at least 32 random bytes each (`mcp-oidc-proxy keygen` prints
+    /// one). The first seals, all open. Unset: random at start, sessions end with the process.
+    #[serde(default)]
+    pub secret_keys: Vec<SecretRef>,
+    /// Who may come in, and with what.
+    #[serde(default)]
+    pub auth: authn::Auth,
+    /// The organisation's identity provider.
+    #[serde(default)]
+    pub oidc: Option<oidc::Oidc>,
+    /// Browser sessions and where they are kept.
+    #[serde(default)]
+    pub sessions: session::Sessions,
+    /// The servers behind the proxy.
+    #[serde(default)]
+    pub backends: Vec<backend::Backend>,
+    /// Which path goes to which backend, and who may use it.
+    #[serde(default)]
+    pub routes: Vec<route::Route>,
+    /// What backends are told about the caller.
+    #[serde(default)]
+    pub identity_headers: backend::IdentityHeaders,
+    /// Behaviour on routes of kind `mcp`.
+    #[serde(default)]
+    pub mcp: route::Mcp,
+    /// The metrics and health listener.
+    #[serde(default)]
+    pub metrics: service::Metrics,
+    /// What `/health` and `/ready` say.
+    #[serde(default)]
+    pub health: service::Health,
+    /// Logs of the process and of requests.
+    #[serde(default)]
+    pub logging: service::Logging,
+    /// How the process ends.
+    #[serde(default)]
+    pub shutdown: service::Shutdown,
+}

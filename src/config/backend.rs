@@ -1,0 +1,143 @@
+//! `backends` and `identity_headers`: the servers behind the proxy, and what they are told.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::session::ClientTls;
+use super::{SecretRef, Span};
+use crate::ids::BackendName;
+
+/// A server behind the proxy.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Name: what routes point to, and a metric label.
+    pub name: BackendName,
+    /// `http://host:port/path`, `https://…`, or `unix:/path/to.sock:/path`. The path is what an exact route
+    /// asks for, and what a subtree's remainder is joined to.
+    pub upstream: String,
+    /// HTTP version towards the backend: `auto` (HTTP/1.1, or what ALPN gives over TLS), `http1`, `http2`
+    /// (prior knowledge, h2c, when the address is `http://`).
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// What is sent as `Host`: `backend` (its own authority), `client` (what the client sent), or a text.
+    #[serde(default)]
+    pub host: HostPolicy,
+    /// TLS for `https://` addresses.
+    #[serde(default)]
+    pub tls: ClientTls,
+    /// Active health checks. Unset: a TCP connect decides `mcp_proxy_backend_up`.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+    /// Timeouts towards this backend.
+    #[serde(default)]
+    pub timeouts: BackendTimeouts,
+    /// Connections to this backend at once; further requests wait `timeouts.connect`, then are 503.
+    #[serde(default = "default_connections")]
+    pub max_connections: u32,
+    /// Headers added to every request to this backend. A value may be a secret source.
+    #[serde(default)]
+    pub headers: BTreeMap<String, SecretRef>,
+    /// Let the browser's `Origin` through to the backend. The edge has judged it already.
+    #[serde(default)]
+    pub forward_origin: bool,
+}
+
+/// HTTP version towards a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1, or what ALPN gives over TLS.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; without TLS by prior knowledge.
+    Http2,
+}
+
+/// What is sent as `Host` to a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostPolicy {
+    /// The authority of `upstream`: what MCP servers that check `Host` expect.
+    #[default]
+    Backend,
+    /// What the client sent.
+    Client,
+    /// This text.
+    #[serde(untagged)]
+    Literal(String),
+}
+
+/// An active health check.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// Path asked for with GET. Any answer below 500 counts as up, 404 too.
+    pub path: String,
+    /// Time between two checks.
+    #[serde(default = "default_interval")]
+    pub interval: Span,
+    /// Time for one check.
+    #[serde(default = "default_check_timeout")]
+    pub timeout: Span,
+}
+
+/// Timeouts towards a backend. There is no total: answers may stream for days.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendTimeouts {
+    /// DNS, TCP and TLS.
+    pub connect: Span,
+    /// From the end of the request to the head of the answer.
+    pub response: Span,
+    /// Longest pause inside an answer's body that is not an event stream.
+    pub body_idle: Span,
+    /// Longest silence of the backend on an event stream.
+    pub stream_idle: Span,
+    /// How long an idle connection is kept. Below the keep-alive time of the backend.
+    pub keep_alive: Span,
+}
+
+impl Default for BackendTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Span::secs(5),
+            response: Span::secs(300),
+            body_idle: Span::secs(60),
+            stream_idle: Span::secs(3600),
+            keep_alive: Span::secs(4),
+        }
+    }
+}
+
+/// What backends are told about the caller. Every inbound spelling of these names is removed first.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityHeaders {
+    /// Send `X-Forwarded-User`, `-Email`, `-Groups`, `-Preferred-Username` and `-Issuer`.
+    pub enabled: bool,
+    /// Further headers: name to claim path (`X-Department: department`).
+    pub claims: BTreeMap<String, String>,
+}
+
+impl Default for IdentityHeaders {
+    fn default() -> Self {
+        Self { enabled: true, claims: BTreeMap::new() }
+    }
+}
+
+fn default_connections() -> u32 {
+    1024
+}
+
+fn default_interval() -> Span {
+    Span::secs(10)
+}
+
+fn default_check_timeout() -> Span {
+    Span::secs(3)
+}

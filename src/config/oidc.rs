@@ -1,0 +1,120 @@
+//! `oidc`: the identity provider, and how its claims are read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{SecretRef, Span};
+
+/// The organisation's identity provider.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    /// The issuer, or its full `/.well-known/openid-configuration` address.
+    pub issuer: String,
+    /// The client registered for this proxy at the provider. Its redirect URI is
+    /// `<public_url>/oauth2/callback`.
+    pub client_id: String,
+    /// The client's secret, for `client_secret_basic` and `client_secret_post`. A public client has none.
+    #[serde(default)]
+    pub client_secret: Option<SecretRef>,
+    /// How the proxy proves at the token endpoint that it is this client. Unset: `private_key_jwt` when a
+    /// key is given, else what the provider's metadata offers, basic first.
+    #[serde(default)]
+    pub client_auth: Option<ClientAuth>,
+    /// PEM private key (EC P-256 or RSA) for `private_key_jwt`.
+    #[serde(default)]
+    pub private_key: Option<SecretRef>,
+    /// The `kid` that the provider knows the key by.
+    #[serde(default)]
+    pub private_key_id: Option<String>,
+    /// Scopes asked for at login. `offline_access` is added where the provider offers it.
+    #[serde(default = "default_scopes")]
+    pub scopes: Vec<String>,
+    /// When the userinfo endpoint is asked: `auto` (when a mapped claim is missing in the ID token),
+    /// `always`, `never`.
+    #[serde(default)]
+    pub userinfo: Userinfo,
+    /// Which claims hold what.
+    #[serde(default)]
+    pub claims: ClaimMap,
+    /// Audiences accepted in this provider's JWT bearer tokens on every route, besides the route's own
+    /// resource. The bare client id is never accepted unless written here.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Further parameters for the authorization request (`audience`, `prompt`, `hd`, `access_type`).
+    #[serde(default)]
+    pub authorization_params: BTreeMap<String, String>,
+    /// PEM file with the private CA of the provider's HTTPS addresses.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Time for one call to the provider.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Where the browser goes after sign-out at the provider. Unset: a page of the proxy.
+    #[serde(default)]
+    pub post_logout_redirect_url: Option<String>,
+}
+
+/// Client authentication at the token endpoint (OpenID Connect Core section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// HTTP Basic.
+    ClientSecretBasic,
+    /// Secret in the form body.
+    ClientSecretPost,
+    /// A signed assertion (RFC 7523).
+    PrivateKeyJwt,
+    /// A public client.
+    None,
+}
+
+/// When the userinfo endpoint is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Userinfo {
+    /// When a mapped claim is missing in the ID token.
+    #[default]
+    Auto,
+    /// At each login and refresh.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Where in the claims things are. A path is a claim name, or names joined by dots for nested objects
+/// (`realm_access.roles`); a claim whose own name has dots is found first.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClaimMap {
+    /// The e-mail address.
+    pub email: String,
+    /// The display name.
+    pub name: String,
+    /// The name people log in with.
+    pub preferred_username: String,
+    /// The groups: a list of texts, or one text with commas. Several paths are joined.
+    pub groups: Vec<String>,
+}
+
+impl Default for ClaimMap {
+    fn default() -> Self {
+        Self {
+            email: "email".to_owned(),
+            name: "name".to_owned(),
+            preferred_username: "preferred_username".to_owned(),
+            groups: vec!["groups".to_owned()],
+        }
+    }
+}
+
+fn default_scopes() -> Vec<String> {
+    ["openid", "email", "profile"].map(str::to_owned).to_vec()
+}
+
+fn default_timeout() -> Span {
+    Span::secs(10)
+}

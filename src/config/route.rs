@@ -1,0 +1,98 @@
+//! `routes` and `mcp`: which path goes where, who may use it, and how MCP traffic is treated.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ByteSize, Span};
+use crate::ids::{BackendName, RouteName};
+
+/// A path, the backend it leads to, and who may use it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `/x` is exactly this path (with or without a final slash); `/x/*` is the subtree; `/*` the whole site.
+    pub path: String,
+    /// Name in logs and metrics. Default: the path.
+    #[serde(default)]
+    pub name: Option<RouteName>,
+    /// The backend's name.
+    pub backend: BackendName,
+    /// `mcp` (never redirects, answers as MCP clients expect) or `http` (pages and plain APIs).
+    #[serde(default)]
+    pub kind: Kind,
+    /// Who may use it. Without `allow` and `public` nobody may.
+    #[serde(default)]
+    pub allow: Option<Allow>,
+    /// Let everybody in without authentication.
+    #[serde(default)]
+    pub public: bool,
+    /// Audiences accepted in bearer tokens here, besides the route's own URL.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Scopes named in challenges and in the resource metadata, the least that a client needs.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// On `http` routes: do not add `Content-Security-Policy: sandbox` to the backend's pages. They then
+    /// share the proxy's origin with its sign-in pages.
+    #[serde(default)]
+    pub trust_content: bool,
+    /// On `http` routes: let WebSocket upgrades through.
+    #[serde(default = "yes")]
+    pub websocket: bool,
+}
+
+/// How a route is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An MCP endpoint.
+    #[default]
+    Mcp,
+    /// Pages, plain APIs, WebSockets.
+    Http,
+}
+
+/// A rule on who may use a route. Keys are AND, lists are OR.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Allow {
+    /// Everybody who is signed in. Excludes the other keys.
+    pub any_user: bool,
+    /// Members of any of these groups.
+    pub groups: Vec<String>,
+    /// People whose e-mail address is in one of these domains (exactly; no subdomains).
+    pub email_domains: Vec<String>,
+    /// Claim path to the values that it may have. A list claim fits if one of its values does.
+    pub claims: BTreeMap<String, Vec<serde_json::Value>>,
+}
+
+/// Behaviour on routes of kind `mcp`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mcp {
+    /// Bytes of a request body; more is 413.
+    pub max_body: ByteSize,
+    /// A comment is sent on an event stream that was quiet for this long. `0s` turns it off.
+    pub keep_alive: Span,
+    /// Longest life of a stream that was opened with a foreign token or an API key.
+    pub max_stream_age: Span,
+    /// Browser origins, besides `public_url` and loopback, that may call MCP routes.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Mcp {
+    fn default() -> Self {
+        Self {
+            max_body: ByteSize(4 << 20),
+            keep_alive: Span::secs(15),
+            max_stream_age: Span::secs(3600),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,1 @@
+//! Reading cookies, and building `Set-Cookie` with our fixed attributes.

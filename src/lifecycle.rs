@@ -1,0 +1,1 @@
+//! Signals, reload, drain, and telling systemd.

@@ -1,0 +1,12 @@
+//! What MCP traffic asks for, as far as this proxy has to know.
+
+/// What one look at a JSON-RPC body found. Nothing here is trusted for more than labels and error shape.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The request's `id` as its original JSON text (number or string), to be echoed in our own errors.
+    pub id: Option<Box<str>>,
+    /// The method.
+    pub method: Option<Box<str>>,
+    /// Tool, prompt or resource name of `tools/call`, `prompts/get`, `resources/read`.
+    pub name: Option<Box<str>>,
+}

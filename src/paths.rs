@@ -1,0 +1,124 @@
+//! Every path that the proxy answers itself, spelt once.
+
+/// An endpoint of our own. What is ours is never forwarded, whatever the method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Own {
+    /// `/oauth2/start`: begins a login.
+    Start,
+    /// `/oauth2/sign_in`: the sign-in page.
+    SignIn,
+    /// `/oauth2/callback`: where the provider sends the browser back to.
+    Callback,
+    /// `/oauth2/sign_out`: ends the session.
+    SignOut,
+    /// `/oauth2/userinfo`: who the session's person is.
+    Userinfo,
+    /// `/oauth2/session`: how long the session lasts.
+    Session,
+    /// `/oauth2/auth`: forward-auth (202, 401, 403).
+    Auth,
+    /// `/oauth2/style.css`: the one style sheet.
+    Style,
+    /// `/health` on the traffic listener.
+    Health,
+    /// `/ready` on the traffic listener.
+    Ready,
+    /// `/metrics` on the traffic listener, when switched on.
+    Metrics,
+    /// Something below our prefix that does not exist.
+    Unknown,
+}
+
+impl Own {
+    const UNDER_PREFIX: [(&'static str, Self); 8] = [
+        ("/start", Self::Start),
+        ("/sign_in", Self::SignIn),
+        ("/callback", Self::Callback),
+        ("/sign_out", Self::SignOut),
+        ("/userinfo", Self::Userinfo),
+        ("/session", Self::Session),
+        ("/auth", Self::Auth),
+        ("/style.css", Self::Style),
+    ];
+
+    /// A short fixed name for logs and metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "own:start",
+            Self::SignIn => "own:sign_in",
+            Self::Callback => "own:callback",
+            Self::SignOut => "own:sign_out",
+            Self::Userinfo => "own:userinfo",
+            Self::Session => "own:session",
+            Self::Auth => "own:auth",
+            Self::Style => "own:style",
+            Self::Health => "own:health",
+            Self::Ready => "own:ready",
+            Self::Metrics => "own:metrics",
+            Self::Unknown => "own:unknown",
+        }
+    }
+}
+
+/// Well-known prefix of protected resource metadata (RFC 9728 section 3.1).
+pub const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
+
+/// The own paths under the configured prefix.
+#[derive(Clone, Debug)]
+pub struct OwnPaths {
+    prefix: Box<str>,
+}
+
+impl OwnPaths {
+    /// With a prefix such as `/oauth2` (starts with a slash, does not end with one).
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// The prefix.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Which own endpoint a path is; `None` when it is none of ours.
+    pub fn find(&self, path: &str) -> Option<Own> {
+        match path {
+            "/health" => return Some(Own::Health),
+            "/ready" => return Some(Own::Ready),
+            _ => {}
+        }
+        let rest = path.strip_prefix(&*self.prefix)?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return None;
+        }
+        Some(Own::UNDER_PREFIX.iter().find(|(name, _)| *name == rest).map_or(Own::Unknown, |(_, own)| *own))
+    }
+
+    /// The path of an endpoint under the prefix.
+    pub fn path(&self, own: Own) -> String {
+        match own {
+            Own::Health => "/health".to_owned(),
+            Own::Ready => "/ready".to_owned(),
+            Own::Metrics => "/metrics".to_owned(),
+            _ => {
+                let name = Own::UNDER_PREFIX.iter().find(|(_, each)| *each == own).map_or("", |(name, _)| *name);
+                format!("{}{name}", self.prefix)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_is_found_and_nothing_else() {
+        let paths = OwnPaths::new("/oauth2");
+        assert_eq!(paths.find("/oauth2/callback"), Some(Own::Callback));
+        assert_eq!(paths.find("/oauth2/callback/"), Some(Own::Unknown));
+        assert_eq!(paths.find("/oauth2"), Some(Own::Unknown));
+        assert_eq!(paths.find("/oauth2x"), None);
+        assert_eq!(paths.path(Own::Callback), "/oauth2/callback");
+    }
+}

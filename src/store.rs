@@ -1,0 +1,130 @@
+//! The store: opaque, expiring records in named spaces. It knows no session, login or token.
+//!
+//! Absent is `Ok(None)`; [`Unavailable`] means that nobody knows. Every operation touches one key, so that a
+//! Redis Cluster can do it atomically. A record carries a revision that grows with each change. Records
+//! expire by their time to live; owners also write an expiry into the (sealed) record and check it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::clock::Timestamp;
+
+/// A named space of records. With the default prefix, its keys read `mcp:<space>:<id>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// Browser sessions.
+    Session,
+    /// Provider tokens and claims.
+    Login,
+    /// Login flows under way.
+    Flow,
+    /// Short leases: one owner at a time for a piece of work.
+    Lease,
+    /// Single things of the installation (the generated root secret).
+    Install,
+    /// Index sets: members with an expiry each.
+    Index,
+}
+
+impl Space {
+    /// The name in the key.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Login => "login",
+            Self::Flow => "flow",
+            Self::Lease => "lease",
+            Self::Install => "install",
+            Self::Index => "index",
+        }
+    }
+}
+
+/// Names one record. The id is made by us (hex or base64url), never text from a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The space.
+    pub space: Space,
+    /// The id inside the space.
+    pub id: Arc<str>,
+}
+
+impl Key {
+    /// Names a record.
+    pub fn new(space: Space, id: impl Into<Arc<str>>) -> Self {
+        Self { space, id: id.into() }
+    }
+}
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Grows by one with each change of the record.
+    pub revision: u64,
+    /// The sealed content.
+    pub blob: Bytes,
+}
+
+/// What became of a conditional replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// Done; the record's new revision.
+    Done(u64),
+    /// Somebody changed it first.
+    Changed,
+    /// It is not there.
+    Absent,
+}
+
+/// The store cannot be asked: nobody knows whether the record exists. Never to be read as "absent".
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the session store is unavailable: {0}")]
+pub struct Unavailable(pub Arc<str>);
+
+/// Result of a store operation.
+pub type Outcome<T> = Result<T, Unavailable>;
+
+/// What every store can do. One contract suite (`store/contract.rs`) holds for all.
+pub trait Store: Send + Sync + 'static {
+    /// Name for metrics: `memory` or `redis`.
+    fn name(&self) -> &'static str;
+    /// Reads a record.
+    fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Outcome<Option<Stored>>>;
+    /// Writes a record whatever was there; gives its revision.
+    fn put<'a>(&'a self, key: &'a Key, blob: Bytes, ttl: Duration) -> BoxFuture<'a, Outcome<u64>>;
+    /// Writes a record only if there is none; `false` when there is one.
+    fn put_new<'a>(&'a self, key: &'a Key, blob: Bytes, ttl: Duration) -> BoxFuture<'a, Outcome<bool>>;
+    /// Removes a record and gives it; of several callers at once exactly one gets it.
+    fn take<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Outcome<Option<Stored>>>;
+    /// Replaces a record if its revision is still `revision`.
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a Key,
+        revision: u64,
+        blob: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Outcome<Replaced>>;
+    /// Removes a record if its revision is still `revision` (gives up a lease that is still ours).
+    fn remove_if<'a>(&'a self, key: &'a Key, revision: u64) -> BoxFuture<'a, Outcome<bool>>;
+    /// Sets a record's time to live anew; `false` when it is not there.
+    fn expire<'a>(&'a self, key: &'a Key, ttl: Duration) -> BoxFuture<'a, Outcome<bool>>;
+    /// Adds a member to an index, until `until`.
+    fn index_add<'a>(&'a self, index: &'a Key, member: &'a str, until: Timestamp) -> BoxFuture<'a, Outcome<()>>;
+    /// The living members of an index, at most 1,000.
+    fn index_list<'a>(&'a self, index: &'a Key, now: Timestamp) -> BoxFuture<'a, Outcome<Vec<String>>>;
+    /// Removes a member.
+    fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>>;
+    /// Tells every replica (this one too).
+    fn publish<'a>(&'a self, channel: &'a str, message: &'a str) -> BoxFuture<'a, Outcome<()>>;
+    /// What replicas tell. The stream yields `None` inside when the subscription was lost and taken up
+    /// again, for messages may have been missed; it ends only with the store.
+    fn subscribe<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Outcome<BoxStream<'static, Option<String>>>>;
+    /// Number of records in a space, by what this process knows cheaply; `None` when it would have to scan.
+    fn count<'a>(&'a self, space: Space) -> BoxFuture<'a, Outcome<Option<u64>>>;
+    /// Whether the store answers.
+    fn ping(&self) -> BoxFuture<'_, Outcome<()>>;
+}

@@ -1,0 +1,5 @@
+//! What operators see: logs, access records, metrics.
+
+pub mod access;
+pub mod log;
+pub mod metrics;

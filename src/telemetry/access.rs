@@ -1,0 +1,1 @@
+//! The access record: one line for each request, written when its answer has ended.

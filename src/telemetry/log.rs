@@ -1,0 +1,1 @@
+//! The process's log: formats and levels.

@@ -1,0 +1,88 @@
+//! Every metric name, spelt once, with kind, unit, help and labels. `docs/metrics.md` is generated from here.
+
+macro_rules! catalogue {
+    ($($variant:ident = $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
+        /// A metric of the catalogue.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each carries its help text below")]
+        pub enum Name { $($variant),* }
+
+        impl Name {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// What it says.
+            pub fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help),* }
+            }
+
+            /// Counter, gauge or histogram.
+            pub fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind),* }
+            }
+
+            /// Its labels.
+            pub fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($label),*]),* }
+            }
+        }
+    };
+}
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution over fixed buckets.
+    Histogram,
+}
+
+catalogue! {
+    Requests = "mcp_proxy_requests_total", Counter, ["status", "method", "route"], "Requests answered.";
+    RequestDuration = "http_request_duration_seconds", Histogram, ["method", "route", "status_code"], "Time from the head of a request to the head of its answer.";
+    RequestOverhead = "mcp_proxy_request_overhead_seconds", Histogram, ["route"], "The proxy's own share of that time.";
+    RequestsInFlight = "mcp_proxy_requests_in_flight", Gauge, ["route"], "Requests under way.";
+    RequestBytes = "mcp_proxy_request_bytes_total", Counter, ["route"], "Bytes of request bodies.";
+    ResponseBytes = "mcp_proxy_response_bytes_total", Counter, ["route"], "Bytes of answer bodies.";
+    ActiveConnections = "mcp_active_connections", Gauge, ["kind", "backend"], "Exchanges open towards backends, by kind.";
+    StreamDuration = "mcp_proxy_stream_duration_seconds", Histogram, ["backend", "kind", "close_reason"], "Life of event streams and WebSockets.";
+    BackendUp = "mcp_proxy_backend_up", Gauge, ["backend"], "1 while the backend answers, 0 while it does not.";
+    BackendHealthChecks = "mcp_proxy_backend_health_checks_total", Counter, ["backend", "result"], "Active health checks.";
+    UpstreamDuration = "mcp_proxy_upstream_request_duration_seconds", Histogram, ["backend", "outcome"], "Time from sending a request to a backend until the head of its answer.";
+    UpstreamConnect = "mcp_proxy_upstream_connect_duration_seconds", Histogram, ["backend", "tls"], "Time to connect to a backend.";
+    UpstreamConnections = "mcp_proxy_upstream_connections", Gauge, ["backend", "state"], "Connections to a backend.";
+    UpstreamRetries = "mcp_proxy_upstream_retries_total", Counter, ["backend", "reason"], "Requests sent again on a fresh connection because they provably never left.";
+    AuthRequests = "mcp_proxy_auth_requests_total", Counter, ["provider", "flow", "result", "reason"], "Authentications.";
+    AuthCallbackDuration = "mcp_proxy_auth_callback_duration_seconds", Histogram, ["provider", "result"], "Time to finish a login after the provider sent the browser back.";
+    TokenValidationDuration = "mcp_proxy_token_validation_duration_seconds", Histogram, ["kind"], "Time to verify a bearer token.";
+    TokenCache = "mcp_proxy_token_cache_requests_total", Counter, ["result"], "Look-ups of verified tokens.";
+    AuthzDecisions = "mcp_proxy_authz_decisions_total", Counter, ["policy", "decision", "stage"], "Authorization decisions.";
+    IdpRequests = "mcp_proxy_idp_requests_total", Counter, ["provider", "endpoint", "result"], "Calls to the identity provider.";
+    IdpDuration = "mcp_proxy_idp_request_duration_seconds", Histogram, ["provider", "endpoint"], "Time of calls to the identity provider.";
+    JwksLastSuccess = "mcp_proxy_jwks_last_success_timestamp_seconds", Gauge, ["provider"], "When the key set was last read.";
+    JwksKeys = "mcp_proxy_jwks_keys", Gauge, ["provider"], "Keys in the key set.";
+    ActiveSessions = "mcp_proxy_active_sessions", Gauge, ["store"], "Living browser sessions that this process knows of.";
+    SessionOperations = "mcp_proxy_session_operations_total", Counter, ["store", "operation", "result"], "Operations on the session store.";
+    SessionOperationDuration = "mcp_proxy_session_operation_duration_seconds", Histogram, ["store", "operation"], "Time of operations on the session store.";
+    SessionStoreUp = "mcp_proxy_session_store_up", Gauge, ["store"], "1 while the session store answers, 0 while it does not.";
+    ReloadSuccessful = "mcp_proxy_config_last_reload_successful", Gauge, [], "1 when the last reload of the configuration worked.";
+    ReloadTimestamp = "mcp_proxy_config_last_reload_success_timestamp_seconds", Gauge, [], "When the configuration was last loaded.";
+    Reloads = "mcp_proxy_config_reloads_total", Counter, ["trigger", "result"], "Reloads of the configuration.";
+    CertificateNotAfter = "mcp_proxy_tls_certificate_not_after_timestamp_seconds", Gauge, ["listener", "certificate"], "When a served certificate ends.";
+    TlsHandshakes = "mcp_proxy_tls_handshakes_total", Counter, ["result", "version"], "TLS handshakes of clients.";
+    Connections = "mcp_proxy_connections", Gauge, ["listener"], "Client connections open.";
+    Draining = "mcp_proxy_draining", Gauge, [], "1 while the process is about to end.";
+    Bypass = "mcp_proxy_auth_bypass", Gauge, [], "1 while authentication is bypassed.";
+    Panics = "mcp_proxy_panics_total", Counter, [], "Panics that were caught.";
+    LabelOverflow = "mcp_proxy_metric_label_overflow_total", Counter, ["metric"], "Values that were counted as _other because their label was full.";
+    LogDropped = "mcp_proxy_log_dropped_total", Counter, [], "Log lines dropped because the sink was too slow.";
+    BuildInfo = "mcp_proxy_build_info", Gauge, ["version", "revision", "rustc"], "Always 1; the labels say what is running.";
+}

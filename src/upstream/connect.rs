@@ -1,0 +1,1 @@
+//! Connecting: DNS, TCP, unix sockets and TLS as a client.
