@@ -24,4 +24,6 @@ pub struct Inbound {
     pub client: Option<IpAddr>,
     /// The scheme that the client used: the listener's, or what a trusted proxy said.
     pub https: bool,
+    /// Prefix of our own endpoints (`/oauth2`), for links on error pages.
+    pub own_prefix: Arc<str>,
 }
