@@ -35,6 +35,10 @@ pub struct Config {
     /// Bounds on connections, requests and bodies, for all listeners.
     #[serde(default)]
     pub limits: listen::Limits,
+    /// Further values of `Host` (`name` or `name:port`) under which requests are answered, besides the one of
+    /// `public_url`: for callers that reach the proxy by a name inside a cluster. Others are 421.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
     /// Networks (CIDR) whose `X-Forwarded-*` and `Forwarded` headers are believed. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
