@@ -75,3 +75,11 @@ impl Identity {
         self.expires
     }
 }
+
+impl Identity {
+    /// An identity without a credential behind it, for tests of what comes after authentication.
+    #[cfg(test)]
+    pub(crate) fn for_test(claims: Arc<Claims>) -> Self {
+        Self { claims, credential: Credential::Bearer, scopes: Arc::from([]), client_id: None, expires: None }
+    }
+}
