@@ -1,21 +1,34 @@
 //! The configuration: its shape, section by section, and how it is loaded.
 //!
 //! Layers, later wins key by key: defaults, files in the order given, environment, flags.
-//! Leaf types check themselves while they are read; rules across keys run once in [`load`]. What runs
+//! Leaf types check themselves while they are read; rules across keys run once in [`load()`]. What runs
 //! later gets a [`Config`] that cannot be wrong in a way that a check could have found.
 
 pub mod authn;
 pub mod backend;
+mod check;
+mod decode;
+pub mod derived;
+pub mod env;
+mod layers;
 pub mod listen;
+pub mod load;
 pub mod oidc;
+pub mod path;
+pub mod problem;
 pub mod route;
 pub mod service;
 pub mod session;
+pub mod shape;
 pub mod value;
+mod yaml;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::load::{Loaded, Sources, load};
+pub use self::path::{KeyPath, Origin, Origins};
+pub use self::problem::{Problem, Problems};
 pub use self::value::{ByteSize, SecretRef, Span};
 
 /// The whole configuration file.

@@ -50,7 +50,7 @@ pub enum Kind {
     /// An MCP endpoint.
     #[default]
     Mcp,
-    /// Pages, plain APIs, WebSockets.
+    /// Pages, plain APIs, `WebSocket` upgrades.
     Http,
 }
 

@@ -46,7 +46,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-            if millis >= size && millis % size == 0 {
+            if millis >= size && millis.is_multiple_of(size) {
                 return write!(f, "{}{unit}", millis / size);
             }
         }
@@ -107,7 +107,7 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, size) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if self.0 >= size && self.0 % size == 0 {
+            if self.0 >= size && self.0.is_multiple_of(size) {
                 return write!(f, "{}{unit}", self.0 / size);
             }
         }
@@ -227,9 +227,9 @@ impl<'de> Deserialize<'de> for SecretRef {
         }
         let (source, text) = match Form::deserialize(deserializer)? {
             Form::Inline(text) => (SecretSource::Inline, text),
-            Form::Env(EnvForm { env }) => match std::env::var(&env) {
-                Ok(text) => (SecretSource::Env(env), text),
-                Err(_) => {
+            Form::Env(EnvForm { env }) => match environment::get(&env) {
+                Some(text) => (SecretSource::Env(env), text),
+                None => {
                     return Err(de::Error::custom(format!(
                         "the environment variable {env} is not set (or is not UTF-8); set it, or name another"
                     )));
@@ -249,6 +249,36 @@ impl<'de> Deserialize<'de> for SecretRef {
             return Err(de::Error::custom("the secret is empty"));
         }
         Ok(Self { source, secret: Secret::new(text) })
+    }
+}
+
+/// The environment that `{ env: NAME }` is looked up in while a configuration is read. serde has no way to hand
+/// a value to a derived `Deserialize`, so it is set for the thread around one read.
+pub(super) mod environment {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        static CURRENT: RefCell<Option<BTreeMap<String, String>>> = const { RefCell::new(None) };
+    }
+
+    /// Reads with this environment in place of the process's.
+    pub(in crate::config) fn with<T>(env: &BTreeMap<String, String>, read: impl FnOnce() -> T) -> T {
+        struct Restore(Option<BTreeMap<String, String>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.with(|current| current.replace(self.0.take()));
+            }
+        }
+        let _restore = Restore(CURRENT.with(|current| current.replace(Some(env.clone()))));
+        read()
+    }
+
+    pub(super) fn get(name: &str) -> Option<String> {
+        CURRENT.with(|current| match &*current.borrow() {
+            Some(env) => env.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        })
     }
 }
 

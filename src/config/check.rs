@@ -1,0 +1,83 @@
+//! Rules across keys, a file for each topic. Each finding names its key and says what to do.
+
+mod authn;
+mod backends;
+mod files;
+mod listen;
+mod oidc;
+mod routes;
+mod service;
+mod sessions;
+
+use super::Config;
+use super::decode::LeftOut;
+use super::path::KeyPath;
+
+/// What is looked at, and what was found.
+pub(super) struct Checker<'a> {
+    config: &'a Config,
+    left_out: &'a LeftOut,
+    found: Vec<(String, String)>,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Checker<'_> {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.found.push((path.into(), message.into()));
+    }
+
+    fn warn(&mut self, message: impl Into<String>) {
+        self.warnings.push(message.into());
+    }
+
+    /// Whether everything at and inside this key could be read, so that something missing is really missing.
+    fn is_whole(&self, path: &str) -> bool {
+        KeyPath::parse(path).is_ok_and(|path| !self.left_out.touches(&path))
+    }
+
+    /// Finds names that stand twice: `list[i].key`.
+    fn unique<'n>(&mut self, list: &str, key: &str, names: impl Iterator<Item = &'n str>) {
+        let mut seen = std::collections::HashMap::new();
+        for (index, name) in names.enumerate() {
+            if let Some(first) = seen.get(name) {
+                self.add(
+                    format!("{list}[{index}].{key}"),
+                    format!("`{name}` is the {key} of {list}[{first}] already; use another"),
+                );
+            } else {
+                seen.insert(name, index);
+            }
+        }
+    }
+}
+
+/// Runs all rules; paths are those of `config`.
+pub(super) fn run(
+    config: &Config,
+    left_out: &LeftOut,
+    warnings: &mut Vec<String>,
+) -> Vec<(String, String)> {
+    let mut checker = Checker {
+        config,
+        left_out,
+        found: Vec::new(),
+        warnings,
+    };
+    if config.version != 1 {
+        checker.add(
+            "version",
+            format!(
+                "version {} of the format is unknown; this program reads version 1",
+                config.version
+            ),
+        );
+    }
+    listen::check(&mut checker);
+    authn::check(&mut checker);
+    oidc::check(&mut checker);
+    sessions::check(&mut checker);
+    backends::check(&mut checker);
+    routes::check(&mut checker);
+    service::check(&mut checker);
+    checker.found
+}

@@ -1,0 +1,88 @@
+//! `metrics`, `logging`, `shutdown`.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Checker, listen};
+use crate::config::derived::Address;
+
+pub(super) fn check(checker: &mut Checker) {
+    metrics(checker);
+    let level = &checker.config.logging.level;
+    if level.trim().is_empty() {
+        checker.add(
+            "logging.level",
+            "the level is empty; write error, warn, info, debug or trace",
+        );
+    } else if let Err(error) = level_filter(level) {
+        checker.add(
+            "logging.level",
+            format!("`{level}` is not a log level: {error}; write error, warn, info, debug, trace, or a filter such as info,mcp_oidc_proxy::oidc=debug"),
+        );
+    }
+    let shutdown = &checker.config.shutdown;
+    for (key, span) in [
+        ("delay", shutdown.delay),
+        ("timeout", shutdown.timeout),
+        ("stream_grace", shutdown.stream_grace),
+    ] {
+        if span.0 > Duration::from_secs(3600) {
+            checker.add(
+                format!("shutdown.{key}"),
+                format!("{span} is too long to wait for an end; write 1h or less"),
+            );
+        }
+    }
+    listen::timeout(checker, "shutdown.timeout", checker.config.shutdown.timeout);
+}
+
+/// A word alone is a level; the filter's own parser would take a misspelt level for the name of a target.
+fn level_filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',').map(str::trim) {
+        if !part.contains(['=', ':', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str())
+        {
+            return Err(format!("`{part}` is unknown"));
+        }
+    }
+    EnvFilter::builder()
+        .parse(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn metrics(checker: &mut Checker) {
+    let config = checker.config;
+    if !config.metrics.enabled {
+        return;
+    }
+    match Address::parse(&config.metrics.address) {
+        Err(message) => checker.add("metrics.address", message),
+        Ok(Address::Tcp { port: 0, .. }) => {}
+        Ok(address) => {
+            let clash = config.listen.iter().position(|listener| {
+                Address::parse(&listener.address).is_ok_and(|other| collide(&address, &other))
+            });
+            if let Some(i) = clash {
+                checker.add(
+                    "metrics.address",
+                    format!(
+                        "{} is taken by listen[{i}]; the metrics listener needs a port of its own",
+                        config.metrics.address
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn collide(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp { host: a, port: p }, Address::Tcp { host: b, port: q }) => {
+            let all = |host: &str| host == "0.0.0.0" || host == "::";
+            p == q && (a == b || all(a) || all(b))
+        }
+        (one, other) => one == other,
+    }
+}

@@ -1,0 +1,355 @@
+//! Loading: defaults, files in order, environment, flags; then the rules across keys. All problems at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_yaml::Value;
+
+use super::layers::Layers;
+use super::path::{KeyPath, Origin, Origins, Segment};
+use super::problem::{Problem, Problems};
+use super::shape::Shape;
+use super::{Config, check, decode, env, value, yaml};
+
+/// Where the configuration comes from. Kept by the process, for a reload reads the same sources again.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// Files, the later over the earlier. Each must exist.
+    pub files: Vec<PathBuf>,
+    /// Where to look when `files` is empty: the first that exists is read.
+    pub default_files: Vec<PathBuf>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Flags: key path and value (`logging.level`, `debug`).
+    pub flags: Vec<(String, String)>,
+    /// `--port`: the port of the first listener.
+    pub port: Option<u16>,
+    /// Rules that other modules have on the configuration (what routes may look like).
+    pub checks: Vec<Check>,
+}
+
+/// A rule of another module: what is wrong, as key path and message.
+pub type Check = fn(&Config) -> Vec<(String, String)>;
+
+/// Never shows values: the environment and flags may hold secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("files", &self.files)
+            .field("default_files", &self.default_files)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// The sources of this process: the given files or the usual places, and the process's environment.
+    pub fn of_process(files: Vec<PathBuf>) -> Self {
+        let env = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+            .collect();
+        Self {
+            files,
+            default_files: vec![
+                PathBuf::from("config.yaml"),
+                PathBuf::from("/etc/mcp-proxy/config.yaml"),
+            ],
+            env,
+            ..Self::default()
+        }
+    }
+
+    /// One file and nothing else, for tests and examples.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self {
+            files: vec![file.into()],
+            ..Self::default()
+        }
+    }
+}
+
+/// A configuration that has passed every check.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Who set what.
+    pub origins: Origins,
+    /// The files that were read, in order; empty when the environment alone was enough.
+    pub files: Vec<PathBuf>,
+    /// What works, but is probably not what was meant.
+    pub warnings: Vec<String>,
+}
+
+/// Loads and checks the configuration.
+///
+/// # Errors
+/// Everything that is wrong, at most [`super::problem::MAX_PROBLEMS`] things, each with its place and what to do.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let env: BTreeMap<String, String> = sources
+        .env
+        .iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut layers = Layers::new();
+
+    let files = read_files(sources, &env, &mut layers, &mut problems);
+    if !problems.is_empty()
+        && let Some(problems) = Problems::of(std::mem::take(&mut problems))
+    {
+        // What the other layers have wrong cannot be known without the files.
+        return Err(problems);
+    }
+    let version = KeyPath::root().key("version");
+    if files.is_empty() {
+        // The environment alone needs no version: its names have not changed.
+        let _ = layers.set(&version, Value::from(1), &Origin::Default);
+    }
+    bind_bypass_to_loopback(sources, &env, &mut layers);
+    env::apply(&env, &mut layers, &mut problems, &mut warnings);
+    apply_flags(sources, &mut layers, &mut problems);
+
+    let decoded = value::environment::with(&env, || decode::decode(&mut layers, &mut problems));
+    if let Some(config) = &decoded.config {
+        let mut found = check::run(config, &decoded.left_out, &mut warnings);
+        for check in &sources.checks {
+            found.extend(check(config));
+        }
+        for (place, message) in found {
+            let path = KeyPath::parse(&place)
+                .map(|path| decoded.left_out.as_written(&path))
+                .unwrap_or_default();
+            problems.push(Problem {
+                path: path.to_string(),
+                origin: layers.origins.near(&path),
+                message,
+            });
+        }
+    }
+    match (Problems::of(problems), decoded.config) {
+        (None, Some(config)) => Ok(Loaded {
+            config,
+            origins: layers.origins,
+            files,
+            warnings,
+        }),
+        (Some(problems), _) => Err(problems),
+        (None, None) => Err(Problems::one(Problem {
+            path: String::new(),
+            origin: Origin::Default,
+            message: "nothing is left of the configuration".to_owned(),
+        })),
+    }
+}
+
+/// Lays the files over each other.
+fn read_files(
+    sources: &Sources,
+    env: &BTreeMap<String, String>,
+    layers: &mut Layers,
+    problems: &mut Vec<Problem>,
+) -> Vec<PathBuf> {
+    let files = if sources.files.is_empty() {
+        sources
+            .default_files
+            .iter()
+            .find(|file| file.exists())
+            .cloned()
+            .into_iter()
+            .collect()
+    } else {
+        sources.files.clone()
+    };
+    for file in &files {
+        let named = Arc::new(file.clone());
+        let whole = |message| Problem {
+            path: String::new(),
+            origin: Origin::File {
+                file: Arc::clone(&named),
+                line: 0,
+                column: 0,
+            },
+            message,
+        };
+        let text = match std::fs::metadata(file).and_then(|about| {
+            if about.len() > yaml::MAX_BYTES {
+                Ok(None)
+            } else {
+                std::fs::read_to_string(file).map(Some)
+            }
+        }) {
+            Ok(Some(text)) => text,
+            Ok(None) => {
+                problems.push(whole(format!(
+                    "the file is larger than {} bytes",
+                    yaml::MAX_BYTES
+                )));
+                continue;
+            }
+            Err(error) => {
+                problems.push(whole(format!(
+                    "the file cannot be read: {error}; check the path and its permissions"
+                )));
+                continue;
+            }
+        };
+        match yaml::parse(&named, &text) {
+            Ok(mut parsed) => {
+                let root = KeyPath::root();
+                substitute(
+                    &mut parsed.tree,
+                    &root,
+                    Some(Shape::root()),
+                    env,
+                    &parsed.origins,
+                    problems,
+                );
+                layers.merge(parsed.tree, &parsed.origins);
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    files
+}
+
+/// Puts the environment's values in the place of `${NAME}`.
+fn substitute(
+    node: &mut Value,
+    path: &KeyPath,
+    shape: Option<Shape>,
+    env: &BTreeMap<String, String>,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) {
+    match node {
+        Value::String(text) => {
+            let result = match placeholder(text) {
+                Placeholder::None => return,
+                Placeholder::Inside => Err(
+                    "`${NAME}` may only be a whole value; put the whole text into the variable"
+                        .to_owned(),
+                ),
+                Placeholder::Whole(name) => match env.get(name) {
+                    Some(found) => shape.map_or_else(
+                        || Ok(Value::String(found.clone())),
+                        |shape| env::read_value(shape, found),
+                    ),
+                    None => Err(format!(
+                        "the environment variable {name} is not set; set it, or write the value"
+                    )),
+                },
+            };
+            match result {
+                Ok(value) => *node = value,
+                Err(message) => {
+                    problems.push(Problem {
+                        path: path.to_string(),
+                        origin: origins.near(path),
+                        message,
+                    });
+                }
+            }
+        }
+        Value::Mapping(map) => {
+            for (key, value) in map.iter_mut() {
+                if let Some(key) = key.as_str() {
+                    let shape = shape.and_then(|shape| shape.key(key));
+                    substitute(value, &path.key(key), shape, env, origins, problems);
+                }
+            }
+        }
+        Value::Sequence(list) => {
+            for (index, value) in list.iter_mut().enumerate() {
+                let shape = shape.and_then(|shape| shape.child(&Segment::Index(index)));
+                substitute(value, &path.index(index), shape, env, origins, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+enum Placeholder<'a> {
+    None,
+    Whole(&'a str),
+    Inside,
+}
+
+fn placeholder(text: &str) -> Placeholder<'_> {
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let after = &rest[start + 2..];
+        if let Some(end) = after.find('}')
+            && end > 0
+            && after[..end]
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            let whole = text.len() == end + 3;
+            return if whole {
+                Placeholder::Whole(&after[..end])
+            } else {
+                Placeholder::Inside
+            };
+        }
+        rest = after;
+    }
+    Placeholder::None
+}
+
+fn apply_flags(sources: &Sources, layers: &mut Layers, problems: &mut Vec<Problem>) {
+    if let Some(port) = sources.port {
+        let origin = Origin::Flag("--port".to_owned());
+        if let Err(message) = env::set_port(layers, port, &origin) {
+            problems.push(Problem {
+                path: "listen[0].address".to_owned(),
+                origin,
+                message,
+            });
+        }
+    }
+    for (key, text) in &sources.flags {
+        let origin = Origin::Flag(format!("--set {key}"));
+        let result = KeyPath::parse(key).and_then(|path| {
+            let value = match Shape::at(&path) {
+                Some(shape) => env::read_value(shape, text)?,
+                // An unknown key is found, with a hint, when the whole is read.
+                None => Value::String(text.clone()),
+            };
+            layers.set(&path, value, &origin)
+        });
+        if let Err(message) = result {
+            problems.push(Problem {
+                path: key.clone(),
+                origin,
+                message,
+            });
+        }
+    }
+}
+
+/// `bypass` without a listener of its own binds the loopback interface: nobody asked for more.
+fn bind_bypass_to_loopback(sources: &Sources, env: &BTreeMap<String, String>, layers: &mut Layers) {
+    let mode = KeyPath::root().key("auth").key("mode");
+    let asked = sources
+        .flags
+        .iter()
+        .rev()
+        .find_map(|(key, text)| (key == "auth.mode").then_some(text.as_str()))
+        .or_else(|| env.get(&env::generated_name(&mode)).map(String::as_str))
+        .or_else(|| env.get(env::AUTH_MODE).map(String::as_str))
+        .or_else(|| layers.get(&mode).and_then(Value::as_str));
+    let listen = KeyPath::root().key("listen");
+    if asked == Some("bypass") && layers.get(&listen).is_none_or(Value::is_null) {
+        let address = listen.index(0).key("address");
+        let _ = layers.set(&listen, Value::Sequence(Vec::new()), &Origin::Default);
+        let _ = layers.set(&address, Value::from("127.0.0.1:8080"), &Origin::Default);
+    }
+}
+
+#[cfg(test)]
+mod tests;
