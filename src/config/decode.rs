@@ -264,13 +264,14 @@ impl Decoder<'_> {
             let Some((written_up, _)) = written.split_last() else {
                 return false;
             };
-            let parent = up
-                .segments()
-                .iter()
-                .try_fold(&mut *tree, |node, segment| match segment {
-                    Segment::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
-                    Segment::Index(index) => node.as_sequence_mut()?.get_mut(*index),
-                });
+            let parent =
+                outer
+                    .segments()
+                    .iter()
+                    .try_fold(&mut *tree, |node, segment| match segment {
+                        Segment::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
+                        Segment::Index(index) => node.as_sequence_mut()?.get_mut(*index),
+                    });
             match (parent, last, written.segments().last()) {
                 (Some(Value::Mapping(map)), Segment::Key(key), _) => {
                     if map.remove(key.as_str()).is_none() {
