@@ -1,0 +1,277 @@
+//! The browser's side: what the login, the refresh and the sign-out share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ALLOW, CACHE_CONTROL, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio_util::task::TaskTracker;
+
+use super::flow::Flows;
+use super::provider::Provider;
+use super::refresh::Refresher;
+use super::site::Site;
+use crate::clock::Ambient;
+use crate::config::Config;
+use crate::http::cookie::{self, CookieNames};
+use crate::http::{Body, Inbound, Request, Response, respond};
+use crate::keys::{KeyRing, Purpose};
+use crate::paths::{Own, OwnPaths};
+use crate::reject::{Code, Fault, Reject};
+use crate::seal::Sealer;
+use crate::session::{Session, Sessions, Ticket};
+use crate::store::{Store, Unavailable};
+use crate::telemetry::metrics::{Metrics, Name};
+use crate::urls::PublicUrl;
+
+/// The browser's side: the endpoints under `/oauth2/`, and sessions kept fresh.
+pub struct Browser {
+    pub(super) provider: Option<Arc<Provider>>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) flows: Flows,
+    pub(super) refresher: Option<Arc<Refresher>>,
+    pub(super) names: CookieNames,
+    pub(super) paths: OwnPaths,
+    pub(super) public: PublicUrl,
+    /// Seals the return address that travels through the provider at sign-out.
+    pub(super) errands: Sealer,
+    pub(super) skew: Duration,
+    pub(super) session_life: Duration,
+    pub(super) ambient: Ambient,
+    pub(super) metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+impl Browser {
+    /// Puts the parts together. `provider` is absent in bypass mode and when there are only API keys.
+    #[expect(clippy::too_many_arguments, reason = "a composition, called once")]
+    pub fn new(
+        config: &Config,
+        public_url: &PublicUrl,
+        provider: Option<Arc<Provider>>,
+        sessions: Arc<Sessions>,
+        store: Arc<dyn Store>,
+        keys: &KeyRing,
+        ambient: Ambient,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let names = CookieNames::new(public_url, &config.sessions.cookie_name);
+        let tasks = TaskTracker::new();
+        let refresher = provider.as_ref().map(|provider| {
+            Refresher::new(
+                Arc::clone(provider),
+                Arc::clone(&sessions),
+                Arc::clone(&store),
+                config.auth.clock_skew.0,
+                ambient.clone(),
+                Arc::clone(metrics),
+                tasks.clone(),
+            )
+        });
+        Self {
+            flows: Flows::new(
+                store,
+                keys,
+                names.clone(),
+                config.sessions.login_timeout.0,
+                ambient.clone(),
+            ),
+            refresher,
+            provider,
+            sessions,
+            names,
+            paths: OwnPaths::new(&config.own_prefix),
+            public: public_url.clone(),
+            errands: keys.sealer(Purpose::FlowCookie, Some(b"sign-out")),
+            skew: config.auth.clock_skew.0,
+            session_life: config.sessions.absolute_timeout.0,
+            ambient,
+            metrics: Arc::clone(metrics),
+            tasks,
+        }
+    }
+
+    /// Answers `start`, `sign_in`, `callback`, `sign_out`, `userinfo`, `session`, `style.css`.
+    pub async fn handle(
+        &self,
+        own: Own,
+        inbound: &Inbound,
+        request: Request,
+    ) -> Result<Response, Reject> {
+        let mut response = match own {
+            Own::Style => super::endpoints::style(&request)?,
+            Own::SignIn => super::endpoints::sign_in(self, &request)?,
+            Own::Start => Box::pin(super::login::start(self, request)).await?,
+            Own::Callback => Box::pin(super::callback::callback(self, inbound, &request)).await?,
+            Own::SignOut => Box::pin(super::logout::sign_out(self, request)).await?,
+            Own::Userinfo => super::endpoints::userinfo(self, &request).await?,
+            Own::Session => super::endpoints::session(self, &request).await?,
+            Own::Auth | Own::Health | Own::Ready | Own::Metrics | Own::Unknown => {
+                return Err(not_here());
+            }
+        };
+        response
+            .headers_mut()
+            .insert("x-request-id", respond::request_id(inbound.id));
+        Ok(response)
+    }
+
+    /// The redirect to login for a browser that navigated to `path_and_query` without a session: 302 with a new
+    /// flow and its cookie. `headers` are the request's: flows that the browser has under way are bounded by them.
+    pub async fn login_redirect(
+        &self,
+        inbound: &Inbound,
+        headers: &HeaderMap,
+        path_and_query: &str,
+    ) -> Result<Response, Reject> {
+        let mut response = super::login::begin(self, headers, path_and_query).await?;
+        response
+            .headers_mut()
+            .insert("x-request-id", respond::request_id(inbound.id));
+        Ok(response)
+    }
+
+    /// The living session of a request's cookie, refreshed when due. `Ok(None)`: no or no living session. Does not
+    /// judge whether the cookie counts for the request (cross-site rules); the caller has done that.
+    pub async fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Reject> {
+        let Some(ticket) = self.ticket(headers) else {
+            return Ok(None);
+        };
+        let found = self
+            .sessions
+            .find(&ticket)
+            .await
+            .map_err(|error| store_unavailable(&error))?;
+        let Some(session) = found else {
+            return Ok(None);
+        };
+        let due = session
+            .refresh_due
+            .is_some_and(|due| due <= self.ambient.now());
+        match &self.refresher {
+            Some(refresher) if due => {
+                // Boxed: the rare path must not make every request's future large.
+                if !Box::pin(refresher.refresh(&session)).await? {
+                    return Ok(Some(session));
+                }
+                self.sessions
+                    .find(&ticket)
+                    .await
+                    .map_err(|error| store_unavailable(&error))
+            }
+            _ => Ok(Some(session)),
+        }
+    }
+
+    /// Waits for refreshes under way, so that no rotated refresh token is lost at shutdown. Each is bounded by
+    /// the timeouts of its calls.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(super) fn ticket(&self, headers: &HeaderMap) -> Option<Ticket> {
+        cookie::find(headers, self.names.session()).and_then(Ticket::parse)
+    }
+
+    /// The provider, for endpoints that make sense only with one.
+    pub(super) fn provider(&self) -> Result<&Arc<Provider>, Reject> {
+        self.provider.as_ref().ok_or_else(|| {
+            Reject::new(
+                StatusCode::NOT_FOUND,
+                Code::NotFound,
+                Fault::Client,
+                "There is no sign-in here: this service has no identity provider configured.",
+            )
+        })
+    }
+
+    pub(super) fn site(&self, headers: &HeaderMap) -> Site {
+        Site::of(headers, &self.public)
+    }
+
+    /// Counts an event of authentication. All values are from fixed sets.
+    pub(super) fn count(&self, flow: &str, result: &str, reason: &str) {
+        let provider = self
+            .provider
+            .as_ref()
+            .map_or("none", |provider| provider.label());
+        let labels = [
+            ("provider", provider),
+            ("flow", flow),
+            ("result", result),
+            ("reason", reason),
+        ];
+        self.metrics
+            .counter(Name::AuthRequests, &labels)
+            .increment(1);
+    }
+}
+
+impl std::fmt::Debug for Browser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Browser")
+    }
+}
+
+/// A redirect that is not stored and takes no referrer along: the address it leaves may hold a code.
+pub(super) fn redirect(
+    status: StatusCode,
+    to: &str,
+    cookies: Vec<HeaderValue>,
+) -> Result<Response, Reject> {
+    let location = HeaderValue::try_from(to)
+        .map_err(|_| Reject::internal().because("a redirect's target is no header value"))?;
+    let mut response = http::Response::new(Body::Empty);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    add_cookies(&mut response, cookies);
+    Ok(response)
+}
+
+pub(super) fn add_cookies(response: &mut Response, cookies: Vec<HeaderValue>) {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// Refuses methods that an endpoint does not have. `HEAD` goes with `GET`.
+pub(super) fn only(request: &Request, allowed: &'static str) -> Result<(), Reject> {
+    let method = if request.method() == Method::HEAD {
+        &Method::GET
+    } else {
+        request.method()
+    };
+    if allowed.split(", ").any(|each| each == method.as_str()) {
+        return Ok(());
+    }
+    let reject = Reject::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Code::MethodNotAllowed,
+        Fault::Client,
+        "This address does not take that method. The Allow header names those that it takes.",
+    );
+    Err(reject.header(ALLOW, HeaderValue::from_static(allowed)))
+}
+
+/// 503: whether somebody is signed in cannot be found out. The cookie stays.
+pub(super) fn store_unavailable(error: &Unavailable) -> Reject {
+    Reject::unavailable(
+        Code::StoreUnavailable,
+        Fault::Proxy,
+        "Sign-ins cannot be looked up just now. You are not signed out. Try again in a moment.",
+    )
+    .because(error.to_string())
+}
+
+fn not_here() -> Reject {
+    Reject::new(
+        StatusCode::NOT_FOUND,
+        Code::NotFound,
+        Fault::Client,
+        "There is nothing at this address.",
+    )
+}

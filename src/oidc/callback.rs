@@ -1,0 +1,399 @@
+//! The provider sends the browser back: a code becomes tokens, tokens become claims, claims a session.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use super::browser::{Browser, only, redirect, store_unavailable};
+use super::id_token::{self, Expected, IdTokenError};
+use super::login::redirect_uri;
+use super::provider::{Provider, Ready, unavailable};
+use super::token::{TokenError, Tokens, is_temporary, loggable};
+use super::userinfo::{self, UserinfoError};
+use crate::claims::Claims;
+use crate::http::{Inbound, Request, Response};
+use crate::ids::Subject;
+use crate::reject::{Code, Fault, Reject};
+use crate::secret::Secret;
+use crate::session::{Flow, NewLogin, ProviderTokens};
+use crate::telemetry::metrics::Name;
+use crate::urls::ReturnTo;
+
+/// What the provider put into the address (RFC 6749 section 4.1.2, RFC 9207).
+#[derive(Debug)]
+struct Answer {
+    state: String,
+    issuer: Option<String>,
+    outcome: Result<Secret, Refusal>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    code: String,
+    description: String,
+}
+
+/// `/oauth2/callback`: finishes a login.
+pub(super) async fn callback(
+    browser: &Browser,
+    inbound: &Inbound,
+    request: &Request,
+) -> Result<Response, Reject> {
+    only(request, "GET")?;
+    let started = Instant::now();
+    let outcome = finish(browser, inbound, request).await;
+    let (result, reason) = match &outcome {
+        Ok((_, reason)) => ("success", *reason),
+        Err(reject) => ("failure", reject.code().as_str()),
+    };
+    browser.count("code", result, reason);
+    let label = browser
+        .provider
+        .as_ref()
+        .map_or("none", |provider| provider.label());
+    browser
+        .metrics
+        .histogram(
+            Name::AuthCallbackDuration,
+            &[("provider", label), ("result", result)],
+        )
+        .record(started.elapsed().as_secs_f64());
+    outcome.map(|(response, _)| response)
+}
+
+async fn finish(
+    browser: &Browser,
+    inbound: &Inbound,
+    request: &Request,
+) -> Result<(Response, &'static str), Reject> {
+    let provider = browser.provider()?;
+    let answer = read(request.uri().query().unwrap_or_default())?;
+    let headers = request.headers();
+    let Some(known) = browser.flows.recognise(&answer.state, headers) else {
+        return over(browser, headers, "no cookie of this browser fits the state").await;
+    };
+    // Before the flow is used up, so that an outage costs nobody a login.
+    let ready = provider.ready()?;
+    let Some(flow) = browser
+        .flows
+        .take(&known)
+        .await
+        .map_err(|error| store_unavailable(&error))?
+    else {
+        return over(
+            browser,
+            headers,
+            "the flow was used already, or its time is over",
+        )
+        .await;
+    };
+    check_issuer(&answer, &flow, &ready)?;
+    let code = answer.outcome.map_err(|refusal| refused(&refusal))?;
+    let login = redeem(browser, provider, &ready, &flow, &code).await?;
+
+    // A new session id at every login; what the browser had before ends (GHSA-f24x-5g9q-753f).
+    let (session, ticket) = browser
+        .sessions
+        .create(login)
+        .await
+        .map_err(|error| store_unavailable(&error))?;
+    if let Some(old) = browser.ticket(headers)
+        && let Err(error) = browser.sessions.end(&old).await
+    {
+        tracing::warn!(%error, "the browser's former session could not be ended; it lives until it is idle");
+    }
+    tracing::info!(
+        request_id = %inbound.id,
+        issuer = %session.claims.subject.issuer,
+        subject = %session.claims.subject.subject,
+        "signed in"
+    );
+    let set = browser.names.set_cookie(
+        browser.names.session(),
+        &ticket.to_cookie_value(),
+        browser.session_life,
+    );
+    let cookies = set
+        .into_iter()
+        .chain(browser.names.clear_cookie(&known.cookie))
+        .collect();
+    // Checked when the flow began; the record was sealed since.
+    let to = ReturnTo::parse(&flow.return_to).unwrap_or_else(ReturnTo::root);
+    Ok((redirect(StatusCode::FOUND, to.as_str(), cookies)?, "none"))
+}
+
+/// A state that leads nowhere. Somebody who is signed in just went back or reloaded: they go on to the start
+/// page. Nothing was changed, so this is safe whoever made the address.
+async fn over(
+    browser: &Browser,
+    headers: &HeaderMap,
+    why: &'static str,
+) -> Result<(Response, &'static str), Reject> {
+    if browser.session(headers).await?.is_some() {
+        return Ok((redirect(StatusCode::FOUND, "/", Vec::new())?, "repeated"));
+    }
+    let reject = Reject::new(
+        StatusCode::BAD_REQUEST,
+        Code::LoginExpired,
+        Fault::Client,
+        "This sign-in was already used, took too long, or was begun in another browser. Sign in again from here.",
+    );
+    Err(reject.because(why))
+}
+
+/// Reads the answer. What is there twice cannot be judged (RFC 6749 section 3.1) and is refused.
+fn read(query: &str) -> Result<Answer, Reject> {
+    let mut slots: [(&str, Option<Cow<'_, str>>); 5] = [
+        ("state", None),
+        ("code", None),
+        ("iss", None),
+        ("error", None),
+        ("error_description", None),
+    ];
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let Some((_, slot)) = slots.iter_mut().find(|(slot, _)| *slot == name) else {
+            continue;
+        };
+        if slot.replace(value).is_some() {
+            return Err(malformed("a parameter is there twice"));
+        }
+    }
+    let [state, code, issuer, error, description] =
+        slots.map(|(_, value)| value.filter(|value| !value.is_empty()));
+    let state = state
+        .ok_or_else(|| malformed("`state` is missing"))?
+        .into_owned();
+    let outcome = match (code, error) {
+        (Some(code), None) => Ok(Secret::new(code)),
+        (None, Some(code)) => Err(Refusal {
+            code: loggable(&code),
+            description: loggable(description.as_deref().unwrap_or_default()),
+        }),
+        (Some(_), Some(_)) => return Err(malformed("both `code` and `error` are there")),
+        (None, None) => return Err(malformed("neither `code` nor `error` is there")),
+    };
+    Ok(Answer {
+        state,
+        issuer: issuer.map(Cow::into_owned),
+        outcome,
+    })
+}
+
+fn malformed(why: &'static str) -> Reject {
+    Reject::new(
+        StatusCode::BAD_REQUEST,
+        Code::LoginFailed,
+        Fault::Client,
+        "This address does not hold a complete answer of the identity provider. Sign in again from here.",
+    )
+    .because(why)
+}
+
+/// RFC 9207: the answer has to come from the provider that the login was begun with.
+fn check_issuer(answer: &Answer, flow: &Flow, ready: &Ready) -> Result<(), Reject> {
+    let why = match &answer.issuer {
+        _ if flow.issuer != *ready.issuer => "the login was begun with another issuer",
+        Some(issuer) if *issuer != *ready.issuer => "`iss` names another issuer",
+        None if ready.metadata.response_has_issuer => {
+            "`iss` is missing, though the provider promises it"
+        }
+        _ => return Ok(()),
+    };
+    Err(failed(StatusCode::BAD_REQUEST, why.to_owned()))
+}
+
+fn refused(refusal: &Refusal) -> Reject {
+    let Refusal { code, description } = refusal;
+    tracing::warn!(error = %code, %description, "the identity provider refused a sign-in");
+    if is_temporary(code) {
+        return unavailable().because(format!("the provider answered `{code}`"));
+    }
+    // RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6: these are about the person.
+    let person = matches!(
+        code.as_str(),
+        "access_denied"
+            | "login_required"
+            | "interaction_required"
+            | "consent_required"
+            | "account_selection_required"
+    );
+    let status = if person {
+        StatusCode::FORBIDDEN
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
+    Reject::new(
+        status,
+        Code::LoginFailed,
+        if person { Fault::Client } else { Fault::Provider },
+        "The identity provider did not let this sign-in through. Try again, perhaps with another account; if it goes on, ask for access.",
+    )
+    .because(format!("the provider answered `{code}`"))
+}
+
+fn failed(status: StatusCode, why: String) -> Reject {
+    tracing::warn!(%why, "a sign-in failed");
+    let fault = if status.is_client_error() {
+        Fault::Client
+    } else {
+        Fault::Provider
+    };
+    Reject::new(
+        status,
+        Code::LoginFailed,
+        fault,
+        "What the identity provider answered could not be accepted, so you are not signed in. Try again.",
+    )
+    .because(why)
+}
+
+async fn redeem(
+    browser: &Browser,
+    provider: &Provider,
+    ready: &Ready,
+    flow: &Flow,
+    code: &Secret,
+) -> Result<NewLogin, Reject> {
+    let redirect_uri = redirect_uri(browser);
+    let tokens = provider
+        .caller(&ready.metadata)
+        .redeem_code(code, &flow.verifier, &redirect_uri)
+        .await
+        .map_err(|error| match &error {
+            TokenError::Unavailable(why) => unavailable().because(why.clone()),
+            TokenError::Refused { code, .. } if code == "invalid_grant" => {
+                failed(StatusCode::BAD_REQUEST, error.to_string())
+            }
+            TokenError::Refused { .. } | TokenError::Unusable(_) => {
+                failed(StatusCode::BAD_GATEWAY, error.to_string())
+            }
+        })?;
+    let id_token = tokens.id_token.as_ref().ok_or_else(|| {
+        failed(
+            StatusCode::BAD_GATEWAY,
+            "the provider gave no ID token; is the scope `openid` allowed?".to_owned(),
+        )
+    })?;
+    let now = browser.ambient.now();
+    let expected = Expected {
+        issuer: &ready.issuer,
+        client_id: &provider.config().client_id,
+        nonce: Some(&Secret::new(flow.nonce.as_str())),
+        access_token: &tokens.access_token,
+        now,
+        skew: browser.skew,
+    };
+    let verified = id_token::verify(id_token, &ready.jwks, &expected).await.map_err(|error| match error {
+        IdTokenError::Invalid(_) => failed(StatusCode::BAD_GATEWAY, error.to_string()),
+        IdTokenError::Keys(error) => {
+            let message = "The identity provider's keys cannot be read just now, so nobody can be signed in. Try again in a moment.";
+            Reject::unavailable(Code::KeysUnavailable, Fault::Provider, message).because(error.to_string())
+        }
+    })?;
+    let config = provider.config();
+    let extra = match &ready.metadata.userinfo_endpoint {
+        Some(endpoint) if userinfo::wanted(config.userinfo, &verified.claims, &config.claims) => {
+            let asked = userinfo::ask(
+                provider.calls(),
+                endpoint,
+                &tokens.access_token,
+                &verified.subject,
+            )
+            .await;
+            Some(asked.map_err(|error| match error {
+                UserinfoError::Unavailable(error) => {
+                    unavailable().because(format!("userinfo: {error}"))
+                }
+                UserinfoError::Unusable(_) => failed(StatusCode::BAD_GATEWAY, error.to_string()),
+            })?)
+        }
+        _ => None,
+    };
+    let subject = Subject {
+        issuer: std::sync::Arc::clone(&ready.issuer),
+        subject: verified.subject.as_str().into(),
+    };
+    let claims = Claims::read(
+        subject,
+        userinfo::join(&verified.claims, extra),
+        &config.claims,
+    );
+    let provider_session = verified.provider_session();
+    Ok(NewLogin {
+        claims,
+        tokens: provider_tokens(tokens, now, provider_session),
+    })
+}
+
+fn provider_tokens(
+    tokens: Tokens,
+    now: crate::clock::Timestamp,
+    provider_session: Option<String>,
+) -> ProviderTokens {
+    ProviderTokens {
+        access_token: tokens.access_token,
+        access_expires: tokens.expires_in.map(|life| now.plus(life)),
+        refresh_token: tokens.refresh_token,
+        id_token: tokens.id_token,
+        provider_session,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_incomplete_or_doubled_answer_is_refused() {
+        for good in [
+            "state=s&code=c",
+            "code=c&state=s&iss=i&session_state=x&session_state=y",
+            "state=s&error=access_denied",
+        ] {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "code=c",
+            "state=s",
+            "state=&code=c",
+            "state=s&code=",
+            "state=s&code=c&code=d",
+            "state=s&state=s&code=c",
+            "state=s&code=c&iss=a&iss=b",
+            "state=s&code=c&error=e",
+            "error=e",
+            "state=s&error=a&error=b",
+            "&&&=",
+            "state",
+        ] {
+            let reject = read(bad).unwrap_err();
+            assert_eq!(reject.status(), StatusCode::BAD_REQUEST, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_providers_words_are_not_shown() {
+        let reject = refused(&Refusal {
+            code: "access_denied".into(),
+            description: "<b>call 555</b>".into(),
+        });
+        assert!(!reject.message().contains("555") && !reject.message().contains("access_denied"));
+        assert_eq!(reject.status(), StatusCode::FORBIDDEN);
+        let reject = refused(&Refusal {
+            code: "temporarily_unavailable".into(),
+            description: String::new(),
+        });
+        assert_eq!(reject.code(), Code::ProviderUnavailable);
+    }
+
+    proptest! {
+        #[test]
+        fn advisory_cve_2022_29228_any_query_is_read_without_harm(query in ".{0,200}") {
+            let _ = read(&query);
+        }
+    }
+}

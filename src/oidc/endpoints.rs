@@ -1,0 +1,152 @@
+//! The small endpoints: the sign-in page, who is signed in, how long, and the style sheet.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::browser::{Browser, only};
+use super::site::Site;
+use crate::clock::Timestamp;
+use crate::http::pages::{self, PageKind};
+use crate::http::{Body, Request, Response};
+use crate::paths::Own;
+use crate::reject::{Code, Fault, Reject};
+use crate::session::Session;
+use crate::urls::ReturnTo;
+
+/// The style sheet of all pages.
+pub(super) fn style(request: &Request) -> Result<Response, Reject> {
+    only(request, "GET")?;
+    let mut response = http::Response::new(Body::full(pages::STYLE));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/css; charset=utf-8"),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// The page with the sign-in button; `rd` goes along.
+pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, Reject> {
+    only(request, "GET")?;
+    let provider = browser.provider()?;
+    let mut found =
+        url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+            .filter(|(name, _)| name == "rd");
+    let return_to = match (found.next(), found.next()) {
+        (Some((_, value)), None) => ReturnTo::parse(&value),
+        _ => None,
+    };
+    let mut start = browser.paths.path(Own::Start);
+    if let Some(to) = return_to {
+        let query: String = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("rd", to.as_str())
+            .finish();
+        start = format!("{start}?{query}");
+    }
+    let html = pages::render(&pages::SignIn {
+        prefix: browser.paths.prefix(),
+        host: browser.public.authority(),
+        provider: provider.label(),
+        start: &start,
+    });
+    Ok(pages::response(StatusCode::OK, PageKind::Plain, html))
+}
+
+/// Who is signed in. Never a token: the list of members is closed (CVE-2024-39315).
+#[derive(Serialize)]
+struct Who<'a> {
+    issuer: &'a str,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferred_username: Option<&'a str>,
+    groups: &'a [String],
+}
+
+/// `/oauth2/userinfo`.
+pub(super) async fn userinfo(browser: &Browser, request: &Request) -> Result<Response, Reject> {
+    let session = own_session(browser, request).await?;
+    let claims = &session.claims;
+    json(&Who {
+        issuer: &claims.subject.issuer,
+        sub: &claims.subject.subject,
+        email: claims.email.as_deref(),
+        name: claims.name.as_deref(),
+        preferred_username: claims.preferred_username.as_deref(),
+        groups: &claims.groups,
+    })
+}
+
+/// How long the session lasts, as times and as seconds from now.
+#[derive(Serialize)]
+struct Times {
+    created: String,
+    idle_end: String,
+    absolute_end: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_due: Option<String>,
+    ends_in_seconds: u64,
+}
+
+/// `/oauth2/session`.
+pub(super) async fn session(browser: &Browser, request: &Request) -> Result<Response, Reject> {
+    let session = own_session(browser, request).await?;
+    let end = session.idle_end.min(session.absolute_end);
+    json(&Times {
+        created: rfc3339(session.created),
+        idle_end: rfc3339(session.idle_end),
+        absolute_end: rfc3339(session.absolute_end),
+        refresh_due: session.refresh_due.map(rfc3339),
+        ends_in_seconds: end.since(browser.ambient.now()).as_secs(),
+    })
+}
+
+/// The session of a request, where its cookie counts: asked by our own pages, by the person, or by something
+/// that is no browser.
+async fn own_session(browser: &Browser, request: &Request) -> Result<Arc<Session>, Reject> {
+    only(request, "GET")?;
+    let headers = request.headers();
+    let found = if browser.site(headers) == Site::Foreign {
+        None
+    } else {
+        browser.session(headers).await?
+    };
+    found.ok_or_else(|| {
+        Reject::new(
+            StatusCode::UNAUTHORIZED,
+            Code::Unauthenticated,
+            Fault::Client,
+            "Nobody is signed in here. Sign in, then ask again.",
+        )
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<Response, Reject> {
+    let body =
+        serde_json::to_vec(value).map_err(|error| Reject::internal().because(error.to_string()))?;
+    let mut response = http::Response::new(Body::full(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(at.as_secs())
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,190 @@
+//! One login under way: a cookie in the browser that began it, a sealed record in the store, a `state` between.
+//!
+//! `state` is `<short>.<random>`. `<short>` names the cookie; the cookie, sealed, holds the whole `state` and
+//! the record's id, so that only the browser that began a login can finish it, and each tab has its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Ambient, Timestamp};
+use crate::http::cookie::{self, CookieNames};
+use crate::keys::{KeyRing, Purpose};
+use crate::seal::Sealer;
+use crate::secret::Secret;
+use crate::session::Flow;
+use crate::store::{Key, Space, Store, Unavailable};
+
+/// Logins that one browser may have under way; the oldest makes room. Keeps its `Cookie` header small.
+const MAX_PER_BROWSER: usize = 5;
+
+/// Makes and takes login flows.
+pub(crate) struct Flows {
+    store: Arc<dyn Store>,
+    records: Sealer,
+    cookies: Sealer,
+    names: CookieNames,
+    life: Duration,
+    ambient: Ambient,
+}
+
+/// A flow that has just begun.
+pub(crate) struct Begun {
+    /// The `state` of the authorization request.
+    pub(crate) state: Secret,
+    /// `Set-Cookie` headers: the flow's own, and the removal of those that made room.
+    pub(crate) cookies: Vec<HeaderValue>,
+}
+
+/// A flow that this browser began, as its cookie says.
+pub(crate) struct Known {
+    id: String,
+    /// The cookie's name, to remove it.
+    pub(crate) cookie: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    id: String,
+    state: String,
+    started: Timestamp,
+}
+
+impl Flows {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        keys: &KeyRing,
+        names: CookieNames,
+        life: Duration,
+        ambient: Ambient,
+    ) -> Self {
+        Self {
+            records: keys.sealer(Purpose::Flow, None),
+            cookies: keys.sealer(Purpose::FlowCookie, None),
+            store,
+            names,
+            life,
+            ambient,
+        }
+    }
+
+    /// Begins a flow for the browser that sent `headers`.
+    pub(crate) async fn begin(
+        &self,
+        flow: &Flow,
+        headers: &HeaderMap,
+    ) -> Result<Begun, Unavailable> {
+        let id = hex(&self.ambient.random::<16>());
+        let short = hex(&self.ambient.random::<4>());
+        let state = format!(
+            "{short}.{}",
+            URL_SAFE_NO_PAD.encode(self.ambient.random::<32>())
+        );
+        let record = serde_json::to_vec(flow).unwrap_or_default();
+        let key = Key::new(Space::Flow, id.as_str());
+        let sealed = self.records.seal(context(&id).as_bytes(), &record);
+        self.store.put(&key, sealed.into(), self.life).await?;
+
+        let name = self.names.login(&short);
+        let ticket = Ticket {
+            id,
+            state,
+            started: flow.started,
+        };
+        let plain = serde_json::to_vec(&ticket).unwrap_or_default();
+        let value = Secret::new(URL_SAFE_NO_PAD.encode(self.cookies.seal(name.as_bytes(), &plain)));
+        let mut cookies = self.make_room(headers);
+        cookies.extend(self.names.set_cookie(&name, &value, self.life));
+        Ok(Begun {
+            state: Secret::new(ticket.state),
+            cookies,
+        })
+    }
+
+    /// The flow that a `state` names, if this browser began it and its time is not over.
+    pub(crate) fn recognise(&self, state: &str, headers: &HeaderMap) -> Option<Known> {
+        let (short, _) = state.split_once('.')?;
+        if short.len() != 8 || !short.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let name = self.names.login(short);
+        let ticket = self.open(&name, cookie::find(headers, &name)?)?;
+        let living = self.ambient.now().since(ticket.started) < self.life;
+        (living && Secret::new(ticket.state) == Secret::new(state)).then_some(Known {
+            id: ticket.id,
+            cookie: name,
+        })
+    }
+
+    /// Takes a flow's record: of several callers exactly one gets it, once.
+    pub(crate) async fn take(&self, known: &Known) -> Result<Option<Flow>, Unavailable> {
+        let key = Key::new(Space::Flow, known.id.as_str());
+        let Some(stored) = self.store.take(&key).await? else {
+            return Ok(None);
+        };
+        let flow = self
+            .records
+            .open(context(&known.id).as_bytes(), &stored.blob)
+            .ok();
+        let flow: Option<Flow> = flow.and_then(|plain| serde_json::from_slice(&plain).ok());
+        Ok(flow.filter(|flow| self.ambient.now().since(flow.started) < self.life))
+    }
+
+    /// Removal of every flow cookie that a browser sent.
+    pub(crate) fn forget_all(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        self.sent(headers)
+            .filter_map(|(name, _)| self.names.clear_cookie(name))
+            .collect()
+    }
+
+    /// Removes cookies of flows that are over or not ours, and the oldest beyond the bound.
+    fn make_room(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let mut living: Vec<(Timestamp, &str)> = Vec::new();
+        let mut drop: Vec<&str> = Vec::new();
+        for (name, value) in self.sent(headers) {
+            match self.open(name, value) {
+                Some(ticket) if self.ambient.now().since(ticket.started) < self.life => {
+                    living.push((ticket.started, name));
+                }
+                _ => drop.push(name),
+            }
+        }
+        living.sort_unstable();
+        let surplus = (living.len() + 1).saturating_sub(MAX_PER_BROWSER);
+        drop.extend(living.iter().take(surplus).map(|(_, name)| *name));
+        drop.into_iter()
+            .filter_map(|name| self.names.clear_cookie(name))
+            .collect()
+    }
+
+    /// The flow cookies of a request; never more than a browser should have, whatever it sends.
+    fn sent<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let prefix = self.names.login_prefix().to_owned();
+        cookie::pairs(headers)
+            .filter(move |(name, _)| name.starts_with(&prefix))
+            .take(4 * MAX_PER_BROWSER)
+    }
+
+    fn open(&self, name: &str, value: &str) -> Option<Ticket> {
+        let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
+        serde_json::from_slice(&self.cookies.open(name.as_bytes(), &sealed).ok()?).ok()
+    }
+}
+
+fn context(id: &str) -> String {
+    format!("flow:{id}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

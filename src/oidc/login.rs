@@ -1,0 +1,243 @@
+//! Beginning a login: authorization code with PKCE S256, `state` and `nonce` (OpenID Connect Core section 3.1.2.1).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
+use url::Url;
+
+use super::browser::{Browser, only, redirect, store_unavailable};
+use super::client_auth::Proof;
+use super::provider::{Provider, Ready};
+use super::token::oauth_client;
+use crate::http::{Request, RequestBody, Response};
+use crate::paths::Own;
+use crate::reject::{Code, Fault, Reject};
+use crate::secret::Secret;
+use crate::session::Flow;
+use crate::urls::ReturnTo;
+
+/// Bytes of a form that are read; they hold one return address.
+const MAX_FORM: usize = 8 << 10;
+
+/// Time to send such a form.
+const FORM_TIME: Duration = Duration::from_secs(10);
+
+/// `/oauth2/start?rd=…`: begins a login and sends the browser to the provider.
+pub(super) async fn start(browser: &Browser, request: Request) -> Result<Response, Reject> {
+    only(&request, "GET, POST")?;
+    let (headers, return_to) = return_address(request).await?;
+    begin(
+        browser,
+        &headers,
+        return_to.as_ref().map_or("/", ReturnTo::as_str),
+    )
+    .await
+}
+
+/// Begins a login after which the browser goes to `return_to`, or to `/` when that could lead elsewhere.
+pub(super) async fn begin(
+    browser: &Browser,
+    headers: &HeaderMap,
+    return_to: &str,
+) -> Result<Response, Reject> {
+    let provider = browser.provider()?;
+    let ready = provider.ready()?;
+    let return_to = ReturnTo::parse(return_to).unwrap_or_else(ReturnTo::root);
+    let random = || URL_SAFE_NO_PAD.encode(browser.ambient.random::<32>());
+    let flow = Flow {
+        nonce: random(),
+        verifier: random(),
+        return_to: return_to.as_str().to_owned(),
+        issuer: ready.issuer.to_string(),
+        started: browser.ambient.now(),
+    };
+    let begun = browser
+        .flows
+        .begin(&flow, headers)
+        .await
+        .map_err(|error| store_unavailable(&error))?;
+    let url = authorization_url(
+        provider,
+        &ready,
+        &redirect_uri(browser),
+        &flow,
+        &begun.state,
+    )?;
+    browser.count("code", "started", "none");
+    redirect(StatusCode::FOUND, url.as_str(), begun.cookies)
+}
+
+/// Our redirect URI, as it is registered at the provider.
+pub(super) fn redirect_uri(browser: &Browser) -> String {
+    browser.public.join(&browser.paths.path(Own::Callback))
+}
+
+/// The return address of a request: `rd` of the query, or of a posted form. Duplicates and what could lead off
+/// our origin count as absent.
+pub(super) async fn return_address(
+    request: Request,
+) -> Result<(HeaderMap, Option<ReturnTo>), Reject> {
+    let (head, body) = request.into_parts();
+    let form = if head.method == Method::POST {
+        read_form(body).await?
+    } else {
+        Bytes::new()
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let mut found = url::form_urlencoded::parse(query.as_bytes())
+        .chain(url::form_urlencoded::parse(&form))
+        .filter(|(name, _)| name == "rd");
+    let return_to = match (found.next(), found.next()) {
+        (Some((_, value)), None) => ReturnTo::parse(&value),
+        _ => None,
+    };
+    Ok((head.headers, return_to))
+}
+
+async fn read_form(body: RequestBody) -> Result<Bytes, Reject> {
+    let incoming = match body {
+        RequestBody::Full(bytes) => return Ok(bytes.unwrap_or_default()),
+        RequestBody::Incoming(incoming) => incoming,
+    };
+    let whole = tokio::time::timeout(FORM_TIME, Limited::new(incoming, MAX_FORM).collect()).await;
+    match whole {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(_)) => Err(Reject::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::BodyTooLarge,
+            Fault::Client,
+            "The form is larger than this address takes, or it broke off.",
+        )),
+        Err(_) => Err(Reject::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::RequestTimeout,
+            Fault::Client,
+            "The form did not come in time. Send it again.",
+        )),
+    }
+}
+
+fn authorization_url(
+    provider: &Provider,
+    ready: &Ready,
+    redirect_uri: &str,
+    flow: &Flow,
+    state: &Secret,
+) -> Result<Url, Reject> {
+    let config = provider.config();
+    let redirect = RedirectUrl::new(redirect_uri.to_owned())
+        .map_err(|error| Reject::internal().because(error.to_string()))?;
+    let client =
+        oauth_client(&config.client_id, &ready.metadata, &Proof::Public).set_redirect_uri(redirect);
+    let challenge =
+        PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(flow.verifier.clone()));
+    let state = state.expose_secret().to_owned();
+    let mut request = client
+        .authorize_url(|| CsrfToken::new(state))
+        .set_pkce_challenge(challenge)
+        .add_extra_param("nonce", flow.nonce.as_str())
+        .add_scopes(scopes(&config.scopes, &ready.metadata.scopes_supported).map(Scope::new));
+    for (name, value) in &config.authorization_params {
+        if !RESERVED.contains(&name.as_str()) {
+            request = request.add_extra_param(name.as_str(), value.as_str());
+        }
+    }
+    Ok(request.url().0)
+}
+
+/// Parameters that are ours; a configured one of the same name would undo a protection.
+const RESERVED: [&str; 9] = [
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "nonce",
+    "redirect_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
+
+/// `openid` always; `offline_access` where the provider offers it; the configured ones, each once.
+fn scopes(configured: &[String], supported: &[String]) -> impl Iterator<Item = String> {
+    let offline = supported
+        .iter()
+        .any(|scope| scope == "offline_access")
+        .then_some("offline_access");
+    let mut all: Vec<String> = vec!["openid".to_owned()];
+    for scope in configured.iter().map(String::as_str).chain(offline) {
+        if !all.iter().any(|each| each == scope) {
+            all.push(scope.to_owned());
+        }
+    }
+    all.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_asked_for_once_and_offline_access_where_offered() {
+        let own = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let ask = |configured: &[&str], supported: &[&str]| {
+            scopes(&own(configured), &own(supported))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(ask(&["openid", "email"], &[]), "openid email");
+        assert_eq!(
+            ask(&["email"], &["openid", "offline_access"]),
+            "openid email offline_access"
+        );
+        assert_eq!(
+            ask(&["offline_access", "email", "email"], &["offline_access"]),
+            "openid offline_access email"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_return_address_is_taken_once_and_only_on_our_origin() {
+        let find = |uri: &'static str, form: Option<&'static str>| async move {
+            let request = http::Request::builder()
+                .method(if form.is_some() {
+                    Method::POST
+                } else {
+                    Method::GET
+                })
+                .uri(uri)
+                .body(RequestBody::Full(form.map(Bytes::from)))
+                .unwrap();
+            return_address(request)
+                .await
+                .unwrap()
+                .1
+                .map(|to| to.as_str().to_owned())
+        };
+        assert_eq!(
+            find("/oauth2/start?rd=%2Fa%3Fb%3Dc", None).await.as_deref(),
+            Some("/a?b=c")
+        );
+        assert_eq!(
+            find("/oauth2/start", Some("rd=%2Fa")).await.as_deref(),
+            Some("/a")
+        );
+        for bad in [
+            "/oauth2/start?rd=https%3A%2F%2Fevil",
+            "/oauth2/start?rd=%2F%2Fevil",
+            "/oauth2/start?rd=%2F%5Cevil",
+            "/oauth2/start?rd=%2Fa&rd=%2Fb",
+            "/oauth2/start",
+            "/oauth2/start?rd=",
+            "/oauth2/start?rd=%2F%0d%0aX:y",
+        ] {
+            assert_eq!(find(bad, None).await, None, "{bad}");
+        }
+        assert_eq!(find("/oauth2/start?rd=%2Fa", Some("rd=%2Fb")).await, None);
+    }
+}

@@ -1,0 +1,167 @@
+//! Signing out: here, and at the provider (OpenID Connect RP-Initiated Logout 1.0).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, Method, StatusCode};
+use url::Url;
+
+use super::browser::{Browser, add_cookies, only, redirect, store_unavailable};
+use super::login::return_address;
+use super::site::Site;
+use crate::http::pages::{self, PageKind};
+use crate::http::{Request, Response};
+use crate::paths::Own;
+use crate::reject::{Code, Fault, Reject};
+use crate::secret::Secret;
+use crate::urls::ReturnTo;
+
+/// What an errand is sealed for.
+const ERRAND: &[u8] = b"sign-out";
+
+/// `/oauth2/sign_out?rd=…`: ends this browser's session.
+///
+/// At once when our own page or the person asks; a link from elsewhere gets a page that asks first. Without a
+/// session it is the page that the provider sends people back to.
+pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Response, Reject> {
+    only(&request, "GET, POST")?;
+    let post = request.method() == Method::POST;
+    let site = browser.site(request.headers());
+    // A browser that says nothing sends `Origin` with a form of another site, but nothing with a link.
+    let meant = site == Site::Own || (post && site == Site::Silent);
+    if post && !meant {
+        return Err(Reject::new(
+            StatusCode::FORBIDDEN,
+            Code::OriginRefused,
+            Fault::Client,
+            "Another site asked to sign you out, so nothing was done. Open the sign-out page of this service instead.",
+        ));
+    }
+    let back = returned(browser, request.uri().query().unwrap_or_default());
+    let (headers, return_to) = return_address(request).await?;
+    let Some(ticket) = browser.ticket(&headers) else {
+        return signed_out(
+            browser,
+            back.or(return_to.filter(|_| meant)).as_ref(),
+            Vec::new(),
+        );
+    };
+    if !meant {
+        return confirm(browser, &ticket, return_to.as_ref()).await;
+    }
+    let tokens = browser
+        .sessions
+        .end(&ticket)
+        .await
+        .map_err(|error| store_unavailable(&error))?;
+    browser.count(
+        "logout",
+        "success",
+        if tokens.is_some() {
+            "none"
+        } else {
+            "no_session"
+        },
+    );
+    let mut cookies = browser.flows.forget_all(&headers);
+    cookies.extend(browser.names.clear_cookie(browser.names.session()));
+    let hint = tokens.and_then(|tokens| tokens.id_token);
+    match hint.and_then(|hint| at_provider(browser, &hint, return_to.as_ref())) {
+        Some(url) => redirect(found(post), url.as_str(), cookies),
+        None => signed_out(browser, return_to.as_ref(), cookies),
+    }
+}
+
+/// 303 makes a GET of a form's POST (RFC 9110 section 15.4.4).
+fn found(post: bool) -> StatusCode {
+    if post {
+        StatusCode::SEE_OTHER
+    } else {
+        StatusCode::FOUND
+    }
+}
+
+/// The page that asks first.
+async fn confirm(
+    browser: &Browser,
+    ticket: &crate::session::Ticket,
+    return_to: Option<&ReturnTo>,
+) -> Result<Response, Reject> {
+    let session = browser
+        .sessions
+        .find(ticket)
+        .await
+        .map_err(|error| store_unavailable(&error))?;
+    let Some(session) = session else {
+        let cookies = browser
+            .names
+            .clear_cookie(browser.names.session())
+            .into_iter()
+            .collect();
+        return signed_out(browser, None, cookies);
+    };
+    let claims = &session.claims;
+    let account = [&claims.email, &claims.preferred_username, &claims.name]
+        .into_iter()
+        .flatten()
+        .next();
+    let html = pages::render(&pages::SignOut {
+        prefix: browser.paths.prefix(),
+        host: browser.public.authority(),
+        account: account.map_or("", String::as_str),
+        action: &browser.paths.path(Own::SignOut),
+        return_to: return_to.map_or("", ReturnTo::as_str),
+    });
+    Ok(pages::response(StatusCode::OK, PageKind::Form, html))
+}
+
+fn signed_out(
+    browser: &Browser,
+    return_to: Option<&ReturnTo>,
+    cookies: Vec<HeaderValue>,
+) -> Result<Response, Reject> {
+    if let Some(to) = return_to {
+        return redirect(StatusCode::SEE_OTHER, to.as_str(), cookies);
+    }
+    let provider = browser
+        .provider
+        .as_ref()
+        .and_then(|provider| provider.ready().ok());
+    let html = pages::render(&pages::SignedOut {
+        prefix: browser.paths.prefix(),
+        host: browser.public.authority(),
+        at_provider: provider.is_some_and(|ready| ready.metadata.end_session_endpoint.is_some()),
+        sign_in: &browser.paths.path(Own::SignIn),
+    });
+    let mut response = pages::response(StatusCode::OK, PageKind::Plain, html);
+    add_cookies(&mut response, cookies);
+    Ok(response)
+}
+
+/// Where the provider ends its own session. The return address travels along, sealed, as `state`.
+fn at_provider(browser: &Browser, hint: &Secret, return_to: Option<&ReturnTo>) -> Option<Url> {
+    let provider = browser.provider.as_ref()?;
+    let ready = provider.ready().ok()?;
+    let mut url = ready.metadata.end_session_endpoint.clone()?;
+    let config = provider.config();
+    let back = config
+        .post_logout_redirect_url
+        .clone()
+        .unwrap_or_else(|| browser.public.join(&browser.paths.path(Own::SignOut)));
+    let errand = return_to.map_or("", ReturnTo::as_str);
+    let state = URL_SAFE_NO_PAD.encode(browser.errands.seal(ERRAND, errand.as_bytes()));
+    url.query_pairs_mut()
+        .append_pair("id_token_hint", hint.expose_secret())
+        .append_pair("client_id", &config.client_id)
+        .append_pair("post_logout_redirect_uri", &back)
+        .append_pair("state", &state);
+    Some(url)
+}
+
+/// The return address that came back from the provider; only one that we sealed counts.
+fn returned(browser: &Browser, query: &str) -> Option<ReturnTo> {
+    let (_, state) =
+        url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "state")?;
+    let sealed = URL_SAFE_NO_PAD.decode(state.as_bytes()).ok()?;
+    let errand = String::from_utf8(browser.errands.open(ERRAND, &sealed).ok()?).ok()?;
+    ReturnTo::parse(&errand)
+}

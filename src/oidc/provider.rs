@@ -1,0 +1,247 @@
+//! The configured provider: known by name, then discovered, refreshed in the background, retried while it is down.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::calls::Calls;
+use super::client_auth::Credentials;
+use super::discovery::{DiscoveryError, MAX_ANSWER, Place, discover};
+use super::jwks::Jwks;
+use super::metadata::Metadata;
+use super::token::Caller;
+use crate::clock::Ambient;
+use crate::config::oidc::Oidc;
+use crate::reject::{Code, Fault, Reject};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::fetch::Fetch;
+
+/// How often the document is read again once it was read.
+const REFRESH: Duration = Duration::from_secs(3600);
+
+/// First and longest pause after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The configured provider.
+pub struct Provider {
+    config: Oidc,
+    place: Place,
+    label: Arc<str>,
+    credentials: Credentials,
+    fetch: Fetch,
+    calls: Calls,
+    ambient: Ambient,
+    metrics: Arc<Metrics>,
+    ready: ArcSwapOption<Ready>,
+    trouble: Mutex<Option<String>>,
+    /// Somebody wants to log in and cannot: try at once instead of sitting out the pause.
+    wanted: Notify,
+}
+
+/// A discovered provider.
+pub(crate) struct Ready {
+    pub(crate) metadata: Metadata,
+    pub(crate) issuer: Arc<str>,
+    pub(crate) jwks: Arc<Jwks>,
+}
+
+impl Provider {
+    /// Makes the value; [`Self::watch`] does the discovery.
+    ///
+    /// # Errors
+    /// What in the configuration cannot be used (address, CA file, private key), with its key.
+    pub fn new(
+        config: &Oidc,
+        ambient: Ambient,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, String> {
+        let place = Place::of(&config.issuer).map_err(|error| error.to_string())?;
+        let fetch = Fetch::new(config.ca_file.as_deref(), config.timeout.0, MAX_ANSWER)
+            .map_err(|error| format!("oidc.ca_file: {error}"))?;
+        let label: Arc<str> = Url::parse(&config.issuer)
+            .ok()
+            .and_then(|url| url.host_str().map(Arc::from))
+            .unwrap_or_else(|| "provider".into());
+        Ok(Arc::new(Self {
+            credentials: Credentials::new(config)?,
+            calls: Calls::new(fetch.clone(), &label, metrics),
+            config: config.clone(),
+            place,
+            label,
+            fetch,
+            ambient,
+            metrics: Arc::clone(metrics),
+            ready: ArcSwapOption::empty(),
+            trouble: Mutex::new(None),
+            wanted: Notify::new(),
+        }))
+    }
+
+    /// Discovers, retries with backoff, refreshes, until cancelled. What was read last stays good while the
+    /// provider is down.
+    pub async fn watch(self: Arc<Self>, until: CancellationToken) {
+        let mut failures = 0;
+        while let Some(outcome) = until
+            .run_until_cancelled(discover(&self.place, &self.calls))
+            .await
+        {
+            let pause = match outcome {
+                Ok(metadata) => {
+                    failures = 0;
+                    self.accept(metadata);
+                    REFRESH
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.note(&error);
+                    self.backoff(failures)
+                }
+            };
+            let stop = until.child_token();
+            let keys = self.jwks().map(|jwks| jwks.watch(stop.clone()));
+            tokio::select! {
+                () = self.pause(pause) => {}
+                () = until.cancelled() => {}
+                // Runs beside the pause; it ends only when it is told to.
+                () = async { match keys { Some(keys) => keys.await, None => std::future::pending().await } } => {}
+            }
+            stop.cancel();
+        }
+    }
+
+    /// The provider's exact issuer, once discovered.
+    pub fn issuer(&self) -> Option<Arc<str>> {
+        self.ready
+            .load()
+            .as_ref()
+            .map(|ready| Arc::clone(&ready.issuer))
+    }
+
+    /// The provider's keys, once discovered.
+    pub fn jwks(&self) -> Option<Arc<Jwks>> {
+        self.ready
+            .load()
+            .as_ref()
+            .map(|ready| Arc::clone(&ready.jwks))
+    }
+
+    /// Whether discovery has worked (for health), with the last error otherwise.
+    ///
+    /// # Errors
+    /// The last error, as text for operators.
+    pub fn health(&self) -> Result<(), String> {
+        if self.ready.load().is_some() {
+            return Ok(());
+        }
+        let trouble = self.trouble.lock().ok().and_then(|slot| slot.clone());
+        Err(trouble.unwrap_or_else(|| "discovery is under way".to_owned()))
+    }
+
+    /// The discovered provider, or a 503 that says so and makes discovery hurry.
+    pub(crate) fn ready(&self) -> Result<Arc<Ready>, Reject> {
+        self.ready.load_full().ok_or_else(|| {
+            self.wanted.notify_one();
+            unavailable().because(self.health().err().unwrap_or_default())
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Oidc {
+        &self.config
+    }
+
+    pub(crate) fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Who calls the token endpoint.
+    pub(crate) fn caller<'a>(&'a self, metadata: &'a Metadata) -> Caller<'a> {
+        Caller {
+            client_id: &self.config.client_id,
+            credentials: &self.credentials,
+            metadata,
+            calls: &self.calls,
+            ambient: &self.ambient,
+        }
+    }
+
+    fn accept(&self, metadata: Metadata) {
+        let before = self.ready.load_full();
+        if before
+            .as_ref()
+            .is_some_and(|ready| ready.metadata == metadata)
+        {
+            return;
+        }
+        let jwks = match &before {
+            Some(ready) if ready.metadata.jwks_uri == metadata.jwks_uri => Arc::clone(&ready.jwks),
+            _ => Jwks::new(
+                &self.label,
+                metadata.jwks_uri.to_string(),
+                self.fetch.clone(),
+                self.ambient.clone(),
+                &self.metrics,
+            ),
+        };
+        tracing::info!(issuer = %metadata.issuer, "the identity provider is discovered");
+        let issuer = metadata.issuer.as_str().into();
+        self.ready.store(Some(Arc::new(Ready {
+            metadata,
+            issuer,
+            jwks,
+        })));
+    }
+
+    fn note(&self, error: &DiscoveryError) {
+        let error = error.to_string();
+        if self.ready.load().is_some() {
+            tracing::warn!(%error, "the discovery document cannot be read again; the last good one stays in use");
+        } else {
+            tracing::warn!(%error, "the identity provider is not discovered yet; sign-ins wait for it");
+        }
+        if let Ok(mut slot) = self.trouble.lock() {
+            *slot = Some(error);
+        }
+    }
+
+    /// Doubles with each failure, and is spread over half of itself so that replicas do not march in step.
+    fn backoff(&self, failures: u32) -> Duration {
+        let (first, longest) = BACKOFF;
+        let full = first
+            .saturating_mul(1 << failures.saturating_sub(1).min(6))
+            .min(longest);
+        let [chance] = self.ambient.random::<1>();
+        full.mul_f64(0.5 + f64::from(chance) / 510.0)
+    }
+
+    /// Waits; shorter when somebody wants to log in, but never less than the first pause.
+    async fn pause(&self, pause: Duration) {
+        if self.ready.load().is_some() {
+            return tokio::time::sleep(pause).await;
+        }
+        tokio::time::sleep(pause.min(BACKOFF.0)).await;
+        let _ = tokio::time::timeout(pause.saturating_sub(BACKOFF.0), self.wanted.notified()).await;
+    }
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Provider({})", self.label)
+    }
+}
+
+/// 503: the provider is away. Nobody is logged out by it, and no login is begun against it.
+pub(crate) fn unavailable() -> Reject {
+    Reject::unavailable(
+        Code::ProviderUnavailable,
+        Fault::Provider,
+        "The identity provider cannot be reached just now, so nobody can be signed in. Sessions are kept. Try again in a moment.",
+    )
+}

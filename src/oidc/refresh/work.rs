@@ -1,0 +1,326 @@
+//! One refresh, from the lease to the new claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{Life, Outcome, Refresher, Stage};
+use crate::claims::Claims;
+use crate::clock::Timestamp;
+use crate::oidc::id_token::{self, Expected};
+use crate::oidc::provider::Ready;
+use crate::oidc::token::{TokenError, Tokens};
+use crate::oidc::userinfo;
+use crate::secret::Secret;
+use crate::session::{ProviderTokens, Session};
+use crate::store::{Key, Space, Unavailable};
+
+/// Longest time between the moment a refresh is due and the end of its access token.
+const LEAD: Duration = Duration::from_secs(60);
+
+/// How often and for how long the work of another replica is watched.
+const WATCH: (Duration, u32) = (Duration::from_millis(200), 50);
+
+/// Tries to write a rotated refresh token down before it is given up for lost.
+const WRITES: u32 = 6;
+
+/// One refresh of one login.
+pub(super) struct Work {
+    home: Arc<Refresher>,
+    login: Arc<str>,
+    claims: Arc<Claims>,
+    due: Timestamp,
+    tell: watch::Sender<Stage>,
+}
+
+impl Drop for Work {
+    /// Also when the task ends by a panic or with the runtime: nobody may wait for it for ever.
+    fn drop(&mut self) {
+        self.home.flights().remove(&self.login);
+    }
+}
+
+impl Work {
+    pub(super) fn new(home: Arc<Refresher>, session: &Session, tell: watch::Sender<Stage>) -> Self {
+        Self {
+            home,
+            login: Arc::clone(&session.login),
+            claims: Arc::clone(&session.claims),
+            due: session.refresh_due.unwrap_or(session.created),
+            tell,
+        }
+    }
+
+    pub(super) async fn run(self) {
+        let outcome = self.lead().await.unwrap_or_else(Outcome::Store);
+        self.home.note(&self.login, &outcome);
+        // Before it is told, so that who looks again begins anew.
+        self.home.flights().remove(&self.login);
+        let _ = self.tell.send(Stage::Done(outcome));
+    }
+
+    /// Takes the lease, or watches who has it.
+    async fn lead(&self) -> Result<Outcome, Unavailable> {
+        let lease = Key::new(Space::Lease, format!("refresh-{}", self.login));
+        // Discovery aside, a refresh makes three calls at most: token, keys, userinfo.
+        let call = self.home.provider.config().timeout.0;
+        let ttl = call
+            .saturating_mul(3)
+            .saturating_add(Duration::from_secs(15));
+        if !self
+            .home
+            .store
+            .put_new(&lease, Bytes::from_static(b"1"), ttl)
+            .await?
+        {
+            return self.watch_other(&lease).await;
+        }
+        let outcome = self.refresh().await;
+        // Should this fail, the lease ends by itself; nobody is kept from anything but an early refresh.
+        let _ = self.home.store.take(&lease).await;
+        outcome
+    }
+
+    /// Another replica refreshes this login: its result is ours.
+    async fn watch_other(&self, lease: &Key) -> Result<Outcome, Unavailable> {
+        let Some((revision, tokens)) = self.home.sessions.tokens(&self.login).await? else {
+            return Ok(Outcome::Changed);
+        };
+        let life = self.know(&tokens);
+        let (step, steps) = WATCH;
+        for _ in 0..steps {
+            tokio::time::sleep(step).await;
+            if self.home.store.get(lease).await?.is_none() {
+                return Ok(Outcome::Changed);
+            }
+            match self.home.sessions.tokens(&self.login).await? {
+                Some((now, _)) if now == revision => {}
+                _ => return Ok(Outcome::Changed),
+            }
+        }
+        Ok(Outcome::Trouble(life))
+    }
+
+    async fn refresh(&self) -> Result<Outcome, Unavailable> {
+        let Some((revision, old)) = self.home.sessions.tokens(&self.login).await? else {
+            return Ok(Outcome::Changed);
+        };
+        let life = self.know(&old);
+        let Some(spent) = old.refresh_token.clone() else {
+            return Ok(Outcome::Kept);
+        };
+        if old
+            .access_expires
+            .is_some_and(|end| end.since(self.due) > LEAD)
+        {
+            // These are not the tokens that were due: another replica was faster.
+            return Ok(Outcome::Changed);
+        }
+        let Ok(ready) = self.home.provider.ready() else {
+            self.home.count("failure", "provider_unavailable");
+            return Ok(Outcome::Trouble(life));
+        };
+        match self
+            .home
+            .provider
+            .caller(&ready.metadata)
+            .redeem_refresh(&spent)
+            .await
+        {
+            Ok(tokens) => self.keep(&ready, revision, &spent, old, tokens).await,
+            Err(TokenError::Refused { code, description }) => {
+                self.end(&spent, &code, &description).await
+            }
+            Err(error @ (TokenError::Unavailable(_) | TokenError::Unusable(_))) => {
+                tracing::warn!(%error, "a session could not be refreshed; it is kept, and tried again");
+                self.home.count("failure", "provider_unavailable");
+                Ok(Outcome::Trouble(life))
+            }
+        }
+    }
+
+    /// A conclusive refusal ends the login, unless it was about a token that somebody else has replaced.
+    async fn end(
+        &self,
+        spent: &Secret,
+        code: &str,
+        description: &str,
+    ) -> Result<Outcome, Unavailable> {
+        if let Some((_, current)) = self.home.sessions.tokens(&self.login).await?
+            && current.refresh_token.as_ref() != Some(spent)
+        {
+            return Ok(Outcome::Changed);
+        }
+        tracing::info!(error = %code, %description, "the provider refused a refresh; the login is over");
+        self.home.sessions.end_login(&self.login).await?;
+        self.home.count("failure", "refused");
+        Ok(Outcome::Changed)
+    }
+
+    /// Writes the new tokens down first, for the old refresh token may be spent; then sees to the claims.
+    async fn keep(
+        &self,
+        ready: &Ready,
+        revision: u64,
+        spent: &Secret,
+        old: ProviderTokens,
+        new: Tokens,
+    ) -> Result<Outcome, Unavailable> {
+        let now = self.home.ambient.now();
+        let kept = ProviderTokens {
+            access_token: new.access_token.clone(),
+            access_expires: new.expires_in.map(|life| now.plus(life)),
+            refresh_token: new.refresh_token.clone().or(old.refresh_token),
+            id_token: old.id_token,
+            provider_session: old.provider_session,
+        };
+        if !self.write(revision, spent, &kept).await? {
+            return Ok(Outcome::Changed);
+        }
+        if let Some((id_token, claims)) = self.claims(ready, &new, kept.id_token.as_ref()).await
+            && let Some((revision, _)) = self.home.sessions.tokens(&self.login).await?
+        {
+            let kept = ProviderTokens { id_token, ..kept };
+            self.home
+                .sessions
+                .update_login(&self.login, revision, kept, claims)
+                .await?;
+        }
+        self.home.count("success", "none");
+        Ok(Outcome::Changed)
+    }
+
+    /// Writes rotated tokens with the claims as they were. `false`: the login is gone, or is not what it was.
+    async fn write(
+        &self,
+        mut revision: u64,
+        spent: &Secret,
+        kept: &ProviderTokens,
+    ) -> Result<bool, Unavailable> {
+        let mut pause = Duration::from_millis(100);
+        let mut attempt = 1;
+        loop {
+            let claims = (*self.claims).clone();
+            let written = match self
+                .home
+                .sessions
+                .update_login(&self.login, revision, kept.clone(), claims)
+                .await
+            {
+                Ok(true) => return Ok(true),
+                Ok(false) => match self.home.sessions.tokens(&self.login).await {
+                    Ok(Some((now, current))) if current.refresh_token.as_ref() == Some(spent) => {
+                        revision = now;
+                        Ok(())
+                    }
+                    Ok(_) => return Ok(false),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            if attempt == WRITES {
+                tracing::error!(
+                    "rotated tokens could not be written; this login may have to be repeated"
+                );
+                return written.map(|()| false);
+            }
+            attempt += 1;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// The new claims, with the ID token they rest on. `None`: the old ones stay.
+    async fn claims(
+        &self,
+        ready: &Ready,
+        new: &Tokens,
+        old_id_token: Option<&Secret>,
+    ) -> Option<(Option<Secret>, Claims)> {
+        let config = self.home.provider.config();
+        let subject = &self.claims.subject;
+        let fresh = self.verified(ready, new).await;
+        let (id_token, base, asks) = match fresh {
+            Some(claims) => {
+                let asks = userinfo::wanted(config.userinfo, &claims, &config.claims);
+                (new.id_token.clone(), claims, asks)
+            }
+            None => {
+                let old = old_id_token?;
+                let asks = config.userinfo != crate::config::oidc::Userinfo::Never;
+                (Some(old.clone()), id_token::stored_claims(old)?, asks)
+            }
+        };
+        let renewed = id_token.as_ref() == new.id_token.as_ref();
+        let extra = match &ready.metadata.userinfo_endpoint {
+            Some(endpoint) if asks => {
+                let asked = userinfo::ask(
+                    self.home.provider.calls(),
+                    endpoint,
+                    &new.access_token,
+                    &subject.subject,
+                )
+                .await;
+                match asked {
+                    Ok(claims) => Some(claims),
+                    Err(error) => {
+                        tracing::warn!(%error, "claims could not be read again at a refresh; the former ones stay");
+                        return None;
+                    }
+                }
+            }
+            _ if !renewed => return None,
+            _ => None,
+        };
+        Some((
+            id_token,
+            Claims::read(
+                subject.clone(),
+                userinfo::join(&base, extra),
+                &config.claims,
+            ),
+        ))
+    }
+
+    /// The claims of the new ID token. One that does not count, or is about somebody else, is dropped (OpenID
+    /// Connect Core section 12.2).
+    async fn verified(
+        &self,
+        ready: &Ready,
+        new: &Tokens,
+    ) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let token = new.id_token.as_ref()?;
+        let expected = Expected {
+            issuer: &ready.issuer,
+            client_id: &self.home.provider.config().client_id,
+            nonce: None,
+            access_token: &new.access_token,
+            now: self.home.ambient.now(),
+            skew: self.home.skew,
+        };
+        match id_token::verify(token, &ready.jwks, &expected).await {
+            Ok(verified)
+                if *verified.subject == *self.claims.subject.subject
+                    && *ready.issuer == *self.claims.subject.issuer =>
+            {
+                Some(verified.claims)
+            }
+            Ok(_) => {
+                tracing::warn!("a refreshed ID token is about another subject; it is dropped");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a refreshed ID token is dropped");
+                None
+            }
+        }
+    }
+
+    fn know(&self, tokens: &ProviderTokens) -> Life {
+        let life = Life::of(tokens.access_expires);
+        let _ = self.tell.send(Stage::Working(Some(life)));
+        life
+    }
+}
