@@ -1,36 +1,249 @@
 //! Send it: takes a [`Permit`] by value, strips and adds headers, streams both ways.
 
-use std::sync::Arc;
+mod events;
+mod identity;
+mod legacy;
+mod request;
+mod response;
+mod websocket;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use self::legacy::Endpoints;
+use self::request::HeadRules;
+use self::response::Relayed;
+use crate::authn::{Credential, Identity};
 use crate::authz::Permit;
 use crate::config::Config;
-use crate::http::{Inbound, Request, Response};
+use crate::config::route::{Kind, Mcp};
+use crate::http::body::{Guarded, Upload};
+use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
-use crate::reject::Reject;
+use crate::reject::{Code, Fault, Reject};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::Upstream;
+use crate::upstream::{self, CloseReason, ExchangeError, Upstream};
 use crate::urls::PublicUrl;
 
 /// Forwards permitted requests to their backends.
 pub struct Forwarder {
-    _private: (),
+    upstreams: Box<[Arc<Upstream>]>,
+    rules: HeadRules,
+    endpoints: Endpoints,
+    mcp: Mcp,
+    max_body: u64,
+    body_timeout: Duration,
+    drain: CancellationToken,
 }
 
 impl Forwarder {
     /// Over the backends, in the order of the configuration. `drain` fires when event streams have to end.
     pub fn new(
-        _config: &Config,
-        _public_url: &PublicUrl,
-        _upstreams: Vec<Arc<Upstream>>,
-        _keys: &KeyRing,
+        config: &Config,
+        public_url: &PublicUrl,
+        upstreams: Vec<Arc<Upstream>>,
+        keys: &KeyRing,
         _metrics: &Arc<Metrics>,
-        _drain: tokio_util::sync::CancellationToken,
+        drain: CancellationToken,
     ) -> Self {
-        todo!()
+        Self {
+            rules: HeadRules::new(config, public_url),
+            endpoints: Endpoints::new(config, public_url, keys),
+            upstreams: upstreams.into(),
+            mcp: config.mcp.clone(),
+            max_body: config.limits.max_body.map_or(u64::MAX, |size| size.0),
+            body_timeout: config.limits.body_timeout.0,
+            drain,
+        }
     }
 
     /// Sends a permitted request. On `mcp` routes the body was collected for the look at the call and is whole.
-    pub async fn send(&self, _permit: Permit, _inbound: &Inbound, _request: Request) -> Result<Response, Reject> {
-        todo!()
+    ///
+    /// # Errors
+    /// 502 when there is no connection or the exchange broke off, 503 when all connections are in use, 504 when no
+    /// answer came in time; 413, 408 and 400 for a body that failed; 404 for an endpoint of somebody else's.
+    pub async fn send(
+        &self,
+        permit: Permit,
+        inbound: &Inbound,
+        request: Request,
+    ) -> Result<Response, Reject> {
+        let target = permit.target();
+        let route = target.route();
+        let identity = permit.identity();
+        let upstream = self.upstreams.get(route.backend_index).ok_or_else(|| {
+            Reject::internal().because("a route names a backend that is not there")
+        })?;
+        let is_mcp = route.kind == Kind::Mcp;
+        let below: &str = target.upstream();
+        let uri = match legacy::sealed(below).filter(|_| is_mcp) {
+            Some(sealed) => self.endpoints.open(route.index, identity, sealed)?,
+            None => upstream.place().join(below).ok_or_else(|| {
+                Reject::internal().because("the judged path does not go below the backend's")
+            })?,
+        };
+        if !is_mcp && route.websocket && websocket::is_upgrade(&request) {
+            let head = self
+                .rules
+                .head(&request, upstream, identity, inbound, false);
+            return self
+                .upgrade(upstream, inbound, route.trust_content, request, head, uri)
+                .await;
+        }
+
+        let headers = self
+            .rules
+            .head(&request, upstream, identity, inbound, is_mcp);
+        let (parts, body) = request.into_parts();
+        let limit = if is_mcp {
+            self.mcp.max_body.0
+        } else {
+            self.max_body
+        };
+        let (body, upload) = self.guard(body, limit)?;
+        let is_get = parts.method == http::Method::GET;
+        let legacy = is_get && is_mcp;
+        let base = legacy.then(|| uri.clone());
+        let mut outgoing = http::Request::new(body);
+        *outgoing.method_mut() = parts.method;
+        *outgoing.uri_mut() = uri.into();
+        *outgoing.headers_mut() = headers;
+        request::set_length(&mut outgoing, &parts.headers);
+
+        let open = upstream.meters().open(upstream::Kind::Http);
+        let answer = upstream
+            .exchange(outgoing, upload.as_ref())
+            .await
+            .map_err(|error| reject(&error, limit))?;
+        let relayed = Relayed {
+            upstream,
+            upload,
+            open,
+            kind: if is_get {
+                upstream::Kind::SseGet
+            } else {
+                upstream::Kind::SsePost
+            },
+            mcp: &self.mcp,
+            drain: &self.drain,
+            ends: self.ends(identity, inbound),
+            endpoint: base.and_then(|base| {
+                self.endpoints
+                    .rewriter(route.index, identity, upstream, base.as_str())
+            }),
+            sandboxed: is_mcp || !route.trust_content,
+            is_mcp,
+        };
+        response::relay(answer, relayed, &self.rules, inbound)
+    }
+
+    /// Bounds a streamed body in size and in silence.
+    fn guard(
+        &self,
+        body: RequestBody,
+        limit: u64,
+    ) -> Result<(RequestBody, Option<Upload>), Reject> {
+        match body {
+            RequestBody::Incoming(body) if http_body::Body::is_end_stream(&body) => {
+                Ok((RequestBody::Empty, None))
+            }
+            RequestBody::Incoming(body) => {
+                let (guarded, upload) = Guarded::new(body, limit, self.body_timeout)?;
+                Ok((RequestBody::Guarded(Box::new(guarded)), Some(upload)))
+            }
+            whole => Ok((whole, None)),
+        }
+    }
+
+    /// How long an event stream may go on for this caller, and what its end is called. A session's stream ends with
+    /// the session; a foreign token says nothing of its revocation, so its streams have a greatest age.
+    fn ends(
+        &self,
+        identity: Option<&Identity>,
+        inbound: &Inbound,
+    ) -> Option<(Duration, CloseReason)> {
+        let identity = identity?;
+        let expires = identity
+            .expires()
+            .map(|at| (at.since(inbound.received), CloseReason::TokenExpired));
+        match identity.credential() {
+            Credential::Session => expires,
+            Credential::Bearer | Credential::ApiKey => {
+                let oldest = (self.mcp.max_stream_age.0, CloseReason::MaxAge);
+                Some(
+                    expires
+                        .filter(|expires| expires.0 < oldest.0)
+                        .unwrap_or(oldest),
+                )
+            }
+            Credential::Bypass => None,
+        }
     }
 }
+
+impl std::fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarder")
+            .field("upstreams", &self.upstreams)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client may know of a failed exchange.
+fn reject(error: &ExchangeError, limit: u64) -> Reject {
+    let because = chain(error);
+    match error {
+        ExchangeError::Busy => Reject::unavailable(
+            Code::BackendBusy,
+            Fault::Backend,
+            "All connections to the server behind this address are in use. Try again in a moment.",
+        ),
+        ExchangeError::Unreachable(_) => Reject::new(
+            StatusCode::BAD_GATEWAY,
+            Code::BackendUnreachable,
+            Fault::Backend,
+            "The server behind this address cannot be reached. Try again later, or tell its operator.",
+        ),
+        ExchangeError::Timeout(_) => Reject::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            Code::BackendTimeout,
+            Fault::Backend,
+            "The server behind this address did not answer in time. It may still be working on the request.",
+        ),
+        ExchangeError::Broken(_) => Reject::new(
+            StatusCode::BAD_GATEWAY,
+            Code::BackendFailed,
+            Fault::Backend,
+            "The server behind this address broke off the exchange. It may have seen the request.",
+        ),
+        ExchangeError::NoUpgrade => Reject::new(
+            StatusCode::BAD_GATEWAY,
+            Code::BackendFailed,
+            Fault::Backend,
+            "The server behind this address does not take WebSockets.",
+        ),
+        ExchangeError::Upload(state) => state.reject(limit),
+    }
+    .because(because)
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

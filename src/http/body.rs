@@ -5,7 +5,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+
+mod idle;
+mod request;
+
+pub(crate) use self::idle::IdleTimer;
+pub use self::request::RequestBody;
+pub(crate) use self::request::{Guarded, Upload, UploadState};
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,13 +80,4 @@ impl HttpBody for Body {
             Self::Streamed(body) => body.size_hint(),
         }
     }
-}
-
-/// A request's body: from a connection, or already whole.
-#[derive(Debug)]
-pub enum RequestBody {
-    /// From a connection.
-    Incoming(Incoming),
-    /// Already whole.
-    Full(Option<Bytes>),
 }

@@ -1,1 +1,233 @@
-//! Header names that we own, hop-by-hop headers, and what may be believed from whom.
+//! Header names that we own, hop-by-hop headers, and what becomes of each header on its way to a backend.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::CONNECTION;
+
+/// What becomes of a request header on its way to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Goes on as it is.
+    Keep,
+    /// Is not for the backend: hop-by-hop, a credential of ours, or a name that only we may speak.
+    Drop,
+    /// `Cookie`: ours are taken out.
+    Cookie,
+    /// `Origin`: judged at the edge, goes on only where configured.
+    Origin,
+    /// `Accept-Encoding`: replaced on `mcp` routes.
+    AcceptEncoding,
+}
+
+/// Names that belong to the proxy on the way to backends. Every inbound spelling of them is removed: any case,
+/// and `_` for `-`, since many servers fold both into one variable (CVE-2025-64484).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reserved {
+    configured: Box<[Box<str>]>,
+}
+
+impl Reserved {
+    /// With the names that the configuration adds: claim headers, and headers that are set for backends.
+    pub(crate) fn new<'a>(configured: impl Iterator<Item = &'a str>) -> Self {
+        let mut names: Vec<Box<str>> = configured
+            .map(|name| fold(&name.to_ascii_lowercase()).into())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        Self {
+            configured: names.into(),
+        }
+    }
+
+    /// What becomes of a header, by its lower-case name.
+    pub(crate) fn fate(&self, name: &str) -> Fate {
+        let folded = &*fold(name);
+        match folded {
+            // Written anew for the leg to the backend.
+            "host" | "content-length" | "expect" => Fate::Drop,
+            _ if is_hop_by_hop(folded) || is_ours(folded) || self.is_configured(folded) => {
+                Fate::Drop
+            }
+            "cookie" => Fate::Cookie,
+            "origin" => Fate::Origin,
+            "accept-encoding" => Fate::AcceptEncoding,
+            _ => Fate::Keep,
+        }
+    }
+
+    fn is_configured(&self, folded: &str) -> bool {
+        self.configured.iter().any(|each| **each == *folded)
+    }
+}
+
+fn fold(name: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'_', name.as_bytes()).is_some() {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Credentials that end here, and names by which backends recognise a caller, an address or another target.
+/// From a client each of them would be a lie or a leak.
+fn is_ours(folded: &str) -> bool {
+    match folded {
+        "authorization" | "forwarded" | "remote-user" | "true-client-ip" | "cf-connecting-ip"
+        | "fastly-client-ip" | "proxy" => true,
+        _ => {
+            let Some(rest) = folded.strip_prefix("x-") else {
+                return false;
+            };
+            matches!(
+                rest,
+                "api-key"
+                    | "real-ip"
+                    | "request-id"
+                    | "client-ip"
+                    | "cluster-client-ip"
+                    | "remote-user"
+                    | "remote-addr"
+                    | "original-url"
+                    | "original-uri"
+                    | "original-method"
+                    | "original-host"
+                    | "rewrite-url"
+                    | "host"
+            ) || rest.starts_with("forwarded")
+                || rest.starts_with("auth-request-")
+                || rest.starts_with("webauth-")
+        }
+    }
+}
+
+/// Headers that mean one connection only (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2, and what is met in
+/// the field). `Trailer` goes too, for trailers are not handed on.
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Whether an answer's header speaks for the whole origin, which is ours and not the backend's, or claims to come
+/// from us: an echo of identity headers would show one backend's callers what another is told.
+pub(crate) fn is_not_the_backends(name: &str) -> bool {
+    matches!(
+        name,
+        "service-worker-allowed"
+            | "clear-site-data"
+            | "strict-transport-security"
+            | "public-key-pins"
+            | "alt-svc"
+            | "x-request-id"
+            | "forwarded"
+            | "x-real-ip"
+    ) || name.starts_with("x-forwarded-")
+        || name.starts_with("x-auth-request-")
+}
+
+/// Further names that a `Connection` header declares to be hop-by-hop, in lower case. What we own and what frames
+/// the message is handled by its own rule whether it is listed or not: listing removes only what a client sent, and
+/// our own headers are added after that (CVE-2025-48865).
+pub(crate) fn connection_listed(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|token| token.trim().to_ascii_lowercase())
+        .filter(|token| !matches!(&**token, "" | "close") && !is_hop_by_hop(token))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_every_reserved_name_is_dropped() {
+        let reserved = Reserved::new(["X-Department", "x_team"].into_iter());
+        let names = [
+            "x-forwarded-user",
+            "x-forwarded-email",
+            "x-forwarded-groups",
+            "x-forwarded-preferred-username",
+            "x-forwarded-issuer",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-uri",
+            "x-forwarded-method",
+            "x-forwarded-prefix",
+            "x-forwarded-access-token",
+            "forwarded",
+            "x-real-ip",
+            "x-request-id",
+            "x-original-url",
+            "x-rewrite-url",
+            "authorization",
+            "x-api-key",
+            "proxy-authorization",
+            "x-department",
+            "x-team",
+            "x-auth-request-user",
+            "x-webauth-user",
+            "remote-user",
+        ];
+        for name in names {
+            assert_eq!(reserved.fate(name), Fate::Drop, "{name}");
+            // Every mix of the two separators.
+            let dashes: Vec<usize> = name.match_indices('-').map(|(at, _)| at).collect();
+            for mask in 0..(1u32 << dashes.len()) {
+                let mut mixed = name.to_owned().into_bytes();
+                for (bit, at) in dashes.iter().enumerate() {
+                    if mask & (1 << bit) != 0 {
+                        mixed[*at] = b'_';
+                    }
+                }
+                let mixed = String::from_utf8(mixed).unwrap();
+                assert_eq!(reserved.fate(&mixed), Fate::Drop, "{mixed}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_mcp_needs_is_kept() {
+        let reserved = Reserved::default();
+        for name in [
+            "mcp-session-id",
+            "mcp-protocol-version",
+            "mcp-method",
+            "mcp-name",
+            "mcp-param-x",
+            "mcp_param_y",
+            "last-event-id",
+            "accept",
+            "content-type",
+            "user-agent",
+            "traceparent",
+        ] {
+            assert_eq!(reserved.fate(name), Fate::Keep, "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_lists_further_names_only() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONNECTION, "close, X-Hop ,upgrade".parse().unwrap());
+        headers.append(CONNECTION, "X-Forwarded-User".parse().unwrap());
+        assert_eq!(connection_listed(&headers), ["x-hop", "x-forwarded-user"]);
+    }
+}

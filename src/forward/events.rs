@@ -1,0 +1,272 @@
+//! Event streams: relayed as they come, kept alive while quiet, and ended only between two events.
+
+pub(super) mod boundary;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use self::boundary::Boundary;
+use super::legacy::{Rewriter, Rewritten};
+use super::response::Held;
+use crate::http::body::BodyError;
+use crate::upstream::{CloseReason, Kind, Meters};
+
+/// A comment, which clients ignore (HTML Standard, section 9.2.7 recommends one every 15 seconds or so).
+const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// What bounds the life of an event stream.
+pub(super) struct Life {
+    /// Quiet time after which a comment is sent.
+    pub(super) keep_alive: Option<Duration>,
+    /// Longest silence of the backend.
+    pub(super) idle: Duration,
+    /// When the caller's leave ends, and what that is called.
+    pub(super) ends: Option<(Duration, CloseReason)>,
+    /// Fires when the process is ending.
+    pub(super) drain: CancellationToken,
+    /// For metrics.
+    pub(super) kind: Kind,
+    /// For metrics.
+    pub(super) meters: Arc<Meters>,
+}
+
+/// An event stream on its way from a backend `B` to a client.
+pub(super) struct EventStream<B = Incoming, H = Held> {
+    body: B,
+    held: Option<H>,
+    endpoint: Option<Rewriter>,
+    /// Of what was sent, not of what was received: a rewriter may hold bytes back.
+    sent: Boundary,
+    began: Instant,
+    last_received: Instant,
+    last_sent: Instant,
+    keep_alive: Option<Duration>,
+    idle: Duration,
+    ends: Option<(Instant, CloseReason)>,
+    sleep: Pin<Box<Sleep>>,
+    drain: CancellationToken,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Why the stream is to end as soon as the present event is complete.
+    ending: Option<CloseReason>,
+    /// Why it ended.
+    ended: Option<CloseReason>,
+    kind: Kind,
+    meters: Arc<Meters>,
+}
+
+/// What an exchange holds until its answer was read to the end.
+pub(super) trait Finish {
+    /// The answer was read to its end.
+    fn finish(self);
+}
+
+impl Finish for Held {
+    fn finish(self) {
+        Held::finish(self);
+    }
+}
+
+impl<B, H> EventStream<B, H>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+    H: Finish + Unpin,
+{
+    pub(super) fn new(body: B, held: H, endpoint: Option<Rewriter>, life: Life) -> Self {
+        let now = Instant::now();
+        let ends = life
+            .ends
+            .and_then(|(after, reason)| Some((now.checked_add(after)?, reason)));
+        Self {
+            body,
+            held: Some(held),
+            endpoint,
+            sent: Boundary::default(),
+            began: now,
+            last_received: now,
+            last_sent: now,
+            keep_alive: life.keep_alive,
+            idle: life.idle,
+            ends,
+            sleep: Box::pin(sleep_until(now + life.keep_alive.unwrap_or(life.idle))),
+            drained: Box::pin(life.drain.clone().cancelled_owned()),
+            drain: life.drain,
+            ending: None,
+            ended: None,
+            kind: life.kind,
+            meters: life.meters,
+        }
+    }
+
+    fn end(&mut self, reason: CloseReason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.ended = Some(reason);
+        if let Some(held) = self.held.take()
+            && reason == CloseReason::Backend
+        {
+            held.finish();
+        }
+        Poll::Ready(None)
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.ended = Some(CloseReason::Error);
+        self.held = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Hands a piece to the client, up to the end of the present event when the stream is to end there.
+    fn give(&mut self, mut piece: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ending.is_some()
+            && let Some(end) = self.sent.first_end(&piece)
+        {
+            piece.truncate(end);
+        }
+        self.sent.advance(&piece);
+        self.last_sent = Instant::now();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    /// What the clock and the process want; `Pending` when nothing is due.
+    fn poll_clock(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ending.is_none() && self.drained.as_mut().poll(cx).is_ready() {
+            self.ending = Some(CloseReason::Drain);
+        }
+        loop {
+            let now = Instant::now();
+            self.look_at_age(now);
+            if let Some(reason) = self.ending
+                && self.sent.is_between()
+            {
+                return self.end(reason);
+            }
+            if now >= self.last_received + self.idle {
+                return self.end(CloseReason::Idle);
+            }
+            let mut due = self.last_received + self.idle;
+            if let Some(keep_alive) = self.keep_alive
+                && self.sent.is_between()
+            {
+                if now >= self.last_sent + keep_alive {
+                    return self.give(KEEP_ALIVE);
+                }
+                due = due.min(self.last_sent + keep_alive);
+            }
+            if self.ending.is_none()
+                && let Some((at, _)) = self.ends
+            {
+                due = due.min(at);
+            }
+            // A timer that stands earlier is left alone: it is cheaper to be woken once for nothing than to move it
+            // with every event.
+            if self.sleep.is_elapsed() || self.sleep.deadline() > due {
+                self.sleep.as_mut().reset(due);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn look_at_age(&mut self, now: Instant) {
+        if self.ending.is_none()
+            && let Some((at, reason)) = self.ends
+            && now >= at
+        {
+            self.ending = Some(reason);
+        }
+    }
+}
+
+impl<B, H> HttpBody for EventStream<B, H>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+    H: Finish + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if this.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(reason) = this.ending
+                && this.sent.is_between()
+            {
+                return this.end(reason);
+            }
+            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return this.poll_clock(cx),
+            };
+            let data = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => data,
+                // Trailers are handed on in neither direction.
+                Some(Ok(Err(_trailers))) => continue,
+                Some(Err(error)) => return this.fail(error.into()),
+                None => match this.endpoint.take().map(Rewriter::into_rest) {
+                    Some(rest) if !rest.is_empty() => return this.give(rest),
+                    _ => return this.end(CloseReason::Backend),
+                },
+            };
+            let now = Instant::now();
+            this.last_received = now;
+            this.look_at_age(now);
+            // A stream that always has something to say never comes to look at the clock.
+            if this.ending.is_none() && this.drain.is_cancelled() {
+                this.ending = Some(CloseReason::Drain);
+            }
+            let Some(rewriter) = &mut this.endpoint else {
+                return this.give(data);
+            };
+            match rewriter.push(&data) {
+                Rewritten::Held => {}
+                Rewritten::Released(bytes) => return this.give(bytes),
+                Rewritten::Done(bytes) => {
+                    this.endpoint = None;
+                    return this.give(bytes);
+                }
+                Rewritten::Refused(why) => {
+                    tracing::warn!(
+                        reason = why,
+                        "A backend's `endpoint` event cannot be handed on."
+                    );
+                    return this.fail("the backend's endpoint event cannot be handed on".into());
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended.is_some()
+    }
+}
+
+impl<B, H> Drop for EventStream<B, H> {
+    fn drop(&mut self) {
+        // Dropped before its end: the client went away, and dropping the body tells the backend.
+        let reason = self.ended.unwrap_or(CloseReason::Client);
+        self.meters
+            .stream_ended(self.kind, reason, self.began.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests;
