@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
 use url::Url;
 
@@ -14,9 +13,9 @@ use super::browser::{Browser, only, redirect, store_unavailable};
 use super::client_auth::Proof;
 use super::provider::{Provider, Ready};
 use super::token::oauth_client;
-use crate::http::{Request, RequestBody, Response};
+use crate::http::{Request, Response};
 use crate::paths::Own;
-use crate::reject::{Code, Fault, Reject};
+use crate::reject::Reject;
 use crate::secret::Secret;
 use crate::session::Flow;
 use crate::urls::ReturnTo;
@@ -84,7 +83,7 @@ pub(super) async fn return_address(
 ) -> Result<(HeaderMap, Option<ReturnTo>), Reject> {
     let (head, body) = request.into_parts();
     let form = if head.method == Method::POST {
-        read_form(body).await?
+        body.collect(MAX_FORM, FORM_TIME).await?
     } else {
         Bytes::new()
     };
@@ -97,29 +96,6 @@ pub(super) async fn return_address(
         _ => None,
     };
     Ok((head.headers, return_to))
-}
-
-async fn read_form(body: RequestBody) -> Result<Bytes, Reject> {
-    let incoming = match body {
-        RequestBody::Full(bytes) => return Ok(bytes.unwrap_or_default()),
-        RequestBody::Incoming(incoming) => incoming,
-    };
-    let whole = tokio::time::timeout(FORM_TIME, Limited::new(incoming, MAX_FORM).collect()).await;
-    match whole {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(_)) => Err(Reject::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Code::BodyTooLarge,
-            Fault::Client,
-            "The form is larger than this address takes, or it broke off.",
-        )),
-        Err(_) => Err(Reject::new(
-            StatusCode::REQUEST_TIMEOUT,
-            Code::RequestTimeout,
-            Fault::Client,
-            "The form did not come in time. Send it again.",
-        )),
-    }
 }
 
 fn authorization_url(
@@ -211,7 +187,7 @@ mod tests {
                     Method::GET
                 })
                 .uri(uri)
-                .body(RequestBody::Full(form.map(Bytes::from)))
+                .body(crate::http::RequestBody::Full(form.map(Bytes::from)))
                 .unwrap();
             return_address(request)
                 .await
