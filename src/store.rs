@@ -11,7 +11,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::clock::Timestamp;
+use crate::clock::{Ambient, Timestamp};
+
+pub mod memory;
+pub mod metered;
+pub mod records;
 
 /// A named space of records. With the default prefix, its keys read `mcp:<space>:<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,14 +60,21 @@ pub struct Key {
 impl Key {
     /// Names a record.
     pub fn new(space: Space, id: impl Into<Arc<str>>) -> Self {
-        Self { space, id: id.into() }
+        Self {
+            space,
+            id: id.into(),
+        }
     }
 }
+
+/// Members that an index set keeps at most.
+pub const MAX_MEMBERS: usize = 1000;
 
 /// A record as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Grows by one with each change of the record.
+    /// Grows by one with each change of the record. It begins at a random number, so that a record that was
+    /// removed and made again is never taken for the one before.
     pub revision: u64,
     /// The sealed content.
     pub blob: Bytes,
@@ -92,12 +103,20 @@ pub type Outcome<T> = Result<T, Unavailable>;
 pub trait Store: Send + Sync + 'static {
     /// Name for metrics: `memory` or `redis`.
     fn name(&self) -> &'static str;
+    /// Whether other processes may write to it. Where they do, what this process remembers counts only while
+    /// it hears what they tell.
+    fn shared(&self) -> bool;
     /// Reads a record.
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Outcome<Option<Stored>>>;
     /// Writes a record whatever was there; gives its revision.
     fn put<'a>(&'a self, key: &'a Key, blob: Bytes, ttl: Duration) -> BoxFuture<'a, Outcome<u64>>;
     /// Writes a record only if there is none; `false` when there is one.
-    fn put_new<'a>(&'a self, key: &'a Key, blob: Bytes, ttl: Duration) -> BoxFuture<'a, Outcome<bool>>;
+    fn put_new<'a>(
+        &'a self,
+        key: &'a Key,
+        blob: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Outcome<bool>>;
     /// Removes a record and gives it; of several callers at once exactly one gets it.
     fn take<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Outcome<Option<Stored>>>;
     /// Replaces a record if its revision is still `revision`.
@@ -113,18 +132,36 @@ pub trait Store: Send + Sync + 'static {
     /// Sets a record's time to live anew; `false` when it is not there.
     fn expire<'a>(&'a self, key: &'a Key, ttl: Duration) -> BoxFuture<'a, Outcome<bool>>;
     /// Adds a member to an index, until `until`.
-    fn index_add<'a>(&'a self, index: &'a Key, member: &'a str, until: Timestamp) -> BoxFuture<'a, Outcome<()>>;
+    fn index_add<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+    ) -> BoxFuture<'a, Outcome<()>>;
     /// The living members of an index, at most 1,000.
-    fn index_list<'a>(&'a self, index: &'a Key, now: Timestamp) -> BoxFuture<'a, Outcome<Vec<String>>>;
+    fn index_list<'a>(
+        &'a self,
+        index: &'a Key,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Outcome<Vec<String>>>;
     /// Removes a member.
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>>;
     /// Tells every replica (this one too).
     fn publish<'a>(&'a self, channel: &'a str, message: &'a str) -> BoxFuture<'a, Outcome<()>>;
     /// What replicas tell. The stream yields `None` inside when the subscription was lost and taken up
     /// again, for messages may have been missed; it ends only with the store.
-    fn subscribe<'a>(&'a self, channel: &'a str) -> BoxFuture<'a, Outcome<BoxStream<'static, Option<String>>>>;
+    fn subscribe<'a>(
+        &'a self,
+        channel: &'a str,
+    ) -> BoxFuture<'a, Outcome<BoxStream<'static, Option<String>>>>;
     /// Number of records in a space, by what this process knows cheaply; `None` when it would have to scan.
-    fn count<'a>(&'a self, space: Space) -> BoxFuture<'a, Outcome<Option<u64>>>;
+    fn count(&self, space: Space) -> BoxFuture<'_, Outcome<Option<u64>>>;
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Outcome<()>>;
+}
+
+/// The revision of a record that was not there before. It leaves room to count on in the 53 bits that Redis's
+/// scripts can count in.
+pub(crate) fn first_revision(ambient: &Ambient) -> u64 {
+    u64::from_be_bytes(ambient.random()) >> 16
 }
