@@ -4,34 +4,40 @@
 //! ring. Provider tokens and claims live once, in the login record, sealed by the key ring alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use futures_util::future::{try_join, try_join_all};
+use metrics::Gauge;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::config::session::Sessions as SessionConfig;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, Purpose};
+use crate::seal::Sealer;
 use crate::secret::Secret;
-use crate::store::{Store, Unavailable};
+use crate::store::{Key, Replaced, Space, Store, Stored, Unavailable, records};
 use crate::telemetry::metrics::Metrics;
 
-/// What the cookie holds: which session, and the key that opens its record.
-#[derive(Clone)]
-pub struct Ticket {
-    _private: (),
-}
+use self::active::Active;
+use self::flights::{Flights, Found};
+use self::lease::{Lease, Leases};
+use self::record::{LoginRecord, SessionRecord};
+use self::seen::Seen;
+use self::ticket::{LoginId, hex};
 
-impl Ticket {
-    /// Reads a cookie's value; `None` when it is not of our making.
-    pub fn parse(_value: &str) -> Option<Self> {
-        todo!()
-    }
+mod active;
+mod events;
+mod flights;
+mod flow;
+pub mod lease;
+mod record;
+mod seen;
+mod ticket;
 
-    /// The cookie's value.
-    pub fn to_cookie_value(&self) -> Secret {
-        todo!()
-    }
-}
+pub use self::flow::{Flow, Flows};
+pub use self::ticket::Ticket;
 
 /// Tokens that the provider gave at login or refresh.
 #[derive(Clone, Debug)]
@@ -77,71 +83,435 @@ pub struct Session {
 }
 
 /// All sessions of this installation.
-pub struct Sessions {
-    _private: (),
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    keys: KeyRing,
+    logins: Sealer,
+    ambient: Ambient,
+    leases: Leases,
+    idle: Duration,
+    absolute: Duration,
+    touch_after: Duration,
+    seen: Seen,
+    flights: Flights,
+    active: Active,
+    gauge: Gauge,
+    changed: Notify,
 }
 
 impl Sessions {
-    /// Over a store, with a key ring.
+    /// Over a store, with a key ring. [`Self::background`] has to run beside it.
     pub fn new(
-        _store: Arc<dyn Store>,
-        _keys: KeyRing,
-        _config: &SessionConfig,
-        _ambient: Ambient,
-        _metrics: &Arc<Metrics>,
+        store: Arc<dyn Store>,
+        keys: KeyRing,
+        config: &SessionConfig,
+        ambient: Ambient,
+        metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
-        todo!()
+        let idle = config.idle_timeout.0;
+        let touch_after = (idle / 20).min(MAX_TOUCH);
+        let bound = usize::try_from(config.max_sessions)
+            .unwrap_or(usize::MAX)
+            .clamp(1, MAX_REMEMBERED);
+        Arc::new(Self(Arc::new(Inner {
+            logins: keys.sealer(Purpose::Login, None),
+            leases: Leases::new(Arc::clone(&store), ambient.clone(), LEASE_TERM),
+            // What is served from memory does not reach the record, so it must not outlast the next touch.
+            seen: Seen::new(
+                bound,
+                config.recently_seen.0.min(touch_after),
+                config.outage_grace.0,
+                store.shared(),
+            ),
+            gauge: metrics.gauge(events::GAUGE, &[("store", store.name())]),
+            absolute: config.absolute_timeout.0,
+            flights: Flights::default(),
+            active: Active::new(bound),
+            changed: Notify::new(),
+            idle,
+            touch_after,
+            store,
+            keys,
+            ambient,
+        })))
+    }
+
+    /// Hears what other replicas tell and clears away what has aged, until cancelled. While it does not run over
+    /// a store that others write to, every request asks the store.
+    pub async fn background(&self, until: CancellationToken) {
+        until.run_until_cancelled(self.0.background()).await;
     }
 
     /// Makes a session for a finished login, with a new id, whatever cookie the browser had.
-    pub async fn create(&self, _login: NewLogin) -> Result<(Session, Ticket), Unavailable> {
-        todo!()
+    pub async fn create(&self, login: NewLogin) -> Result<(Session, Ticket), Unavailable> {
+        let inner = &*self.0;
+        let now = inner.ambient.now();
+        let ticket = Ticket::generate(&inner.ambient);
+        let id = ticket.login();
+        let ends = now.plus(inner.absolute);
+        let login = LoginRecord::new(login.claims, &login.tokens, ends, now);
+        let record = SessionRecord {
+            login: id.hex().to_string(),
+            created: now,
+            ends,
+            used: now,
+        };
+
+        inner.add_to_indexes(&login, id).await?;
+        let login_key = id.record();
+        let session_key = ticket.session_key();
+        let login_blob = records::seal(&inner.logins, &login_key, &login);
+        let session_blob = records::seal(&inner.session_sealer(&ticket), &session_key, &record);
+        try_join(
+            inner
+                .store
+                .put(&login_key, login_blob, ends.since(now) + SLACK),
+            inner
+                .store
+                .put(&session_key, session_blob, inner.session_ttl(&record, now)),
+        )
+        .await?;
+
+        let session = inner.session(&ticket, &record, login);
+        inner
+            .active
+            .note(id, session.idle_end.min(session.absolute_end));
+        inner.count_active().await;
+        Ok((session, ticket))
     }
 
     /// Finds the session of a ticket: living, absent (also expired or unopenable), or unavailable. One that was
-    /// just seen is not asked for again; the idle time is prolonged.
-    pub async fn find(&self, _ticket: &Ticket) -> Result<Option<Arc<Session>>, Unavailable> {
-        todo!()
+    /// just seen is not asked for again; the idle time is prolonged. While the store is away, a session that was
+    /// read within `sessions.outage_grace` goes on.
+    pub async fn find(&self, ticket: &Ticket) -> Result<Option<Arc<Session>>, Unavailable> {
+        let inner = &self.0;
+        let now = inner.ambient.now();
+        if let Some(session) = inner.seen.fresh(ticket, now) {
+            return Ok(Some(session));
+        }
+        let read = || {
+            let (inner, ticket) = (Arc::clone(inner), ticket.clone());
+            async move { inner.read(&ticket).await }
+        };
+        let found = inner.flights.join(ticket, read).await;
+        match found {
+            Err(unavailable) => match inner.seen.in_outage(ticket, now) {
+                Some(session) => Ok(Some(session)),
+                None => Err(unavailable),
+            },
+            found => found,
+        }
     }
 
-    /// Ends a session and forgets it on every replica; gives its tokens for RP-initiated logout.
-    pub async fn end(&self, _ticket: &Ticket) -> Result<Option<ProviderTokens>, Unavailable> {
-        todo!()
+    /// Ends a session and forgets it on every replica; gives its tokens for RP-initiated logout. `Ok(None)`:
+    /// there was none.
+    pub async fn end(&self, ticket: &Ticket) -> Result<Option<ProviderTokens>, Unavailable> {
+        let inner = &*self.0;
+        let key = ticket.session_key();
+        let Some(stored) = inner.store.get(&key).await? else {
+            return Ok(None);
+        };
+        // Who does not hold the whole ticket ends nothing.
+        if inner.open_session(ticket, &key, &stored).is_none() {
+            return Ok(None);
+        }
+        inner.store.take(&key).await?;
+        let ended = inner.end_login(ticket.login()).await;
+        inner.count_active().await;
+        ended
     }
 
     /// The tokens of a login record, with its revision.
-    pub async fn tokens(&self, _login: &str) -> Result<Option<(u64, ProviderTokens)>, Unavailable> {
-        todo!()
+    pub async fn tokens(&self, login: &str) -> Result<Option<(u64, ProviderTokens)>, Unavailable> {
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(None);
+        };
+        let found = self.0.read_login(id).await?;
+        Ok(found.map(|(revision, record)| (revision, record.into_tokens())))
     }
 
-    /// Stores refreshed tokens and claims if nobody was faster; sessions see them at their next request.
+    /// Stores refreshed tokens and claims if nobody was faster (`revision` is still the record's); sessions see
+    /// them at their next request, here and on other replicas. Claims of another subject are refused: a
+    /// refresh never changes who a session belongs to.
     pub async fn update_login(
         &self,
-        _login: &str,
-        _revision: u64,
-        _tokens: ProviderTokens,
-        _claims: Claims,
+        login: &str,
+        revision: u64,
+        tokens: ProviderTokens,
+        claims: Claims,
     ) -> Result<bool, Unavailable> {
-        todo!()
+        let inner = &*self.0;
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(false);
+        };
+        let Some((current, before)) = inner.read_login(id).await? else {
+            return Ok(false);
+        };
+        if current != revision {
+            return Ok(false);
+        }
+        if before.claims.subject != claims.subject {
+            tracing::error!("A refresh named another subject than the login; it is not stored.");
+            return Ok(false);
+        }
+        let now = inner.ambient.now();
+        let record = LoginRecord::new(claims, &tokens, before.ends, now);
+        if record.provider_session() != before.provider_session() {
+            inner.add_to_indexes(&record, id).await?;
+        }
+        let key = id.record();
+        let blob = records::seal(&inner.logins, &key, &record);
+        let replaced = inner
+            .store
+            .replace_if(&key, revision, blob, record.ends.since(now) + SLACK)
+            .await?;
+        inner.forget_everywhere(id).await;
+        Ok(matches!(replaced, Replaced::Done(_)))
     }
 
     /// Ends a login, and so every session on it (a conclusive refusal by the provider).
-    pub async fn end_login(&self, _login: &str) -> Result<(), Unavailable> {
-        todo!()
+    pub async fn end_login(&self, login: &str) -> Result<(), Unavailable> {
+        if let Some(id) = LoginId::parse(login) {
+            self.0.end_login(id).await?;
+            self.0.count_active().await;
+        }
+        Ok(())
+    }
+
+    /// Takes the right to refresh a login; `None` while another request or replica has it, in which case
+    /// [`Self::changed`] waits for the outcome.
+    pub async fn lease(&self, login: &str) -> Result<Option<Lease>, Unavailable> {
+        match LoginId::parse(login) {
+            Some(id) => self.0.leases.acquire(&id.hex()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until a login record is no longer at `revision` (`true`, also when it is gone), at most for
+    /// `patience` (`false`). An event wakes it; otherwise it looks every 250 ms.
+    pub async fn changed(
+        &self,
+        login: &str,
+        revision: u64,
+        patience: Duration,
+    ) -> Result<bool, Unavailable> {
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(true);
+        };
+        let key = id.record();
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let told = self.0.changed.notified();
+            if self
+                .0
+                .store
+                .get(&key)
+                .await?
+                .is_none_or(|stored| stored.revision != revision)
+            {
+                return Ok(true);
+            }
+            let next = deadline.min(tokio::time::Instant::now() + POLL);
+            // Many logins share one bell, so being told is only a reason to look.
+            let _ = tokio::time::timeout_at(next, told).await;
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The ids of the living logins of a subject, at most 1,000.
+    pub async fn logins_of(
+        &self,
+        subject: &crate::ids::Subject,
+    ) -> Result<Vec<String>, Unavailable> {
+        self.0
+            .listed(&subject_name(&subject.issuer, &subject.subject))
+            .await
+    }
+
+    /// The ids of the living logins on one of the provider's own sessions (`sid`), at most 1,000.
+    pub async fn logins_of_provider_session(
+        &self,
+        issuer: &str,
+        sid: &str,
+    ) -> Result<Vec<String>, Unavailable> {
+        self.0.listed(&provider_session_name(issuer, sid)).await
     }
 }
 
-/// A login flow under way, kept in the store between `start` and `callback`.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Flow {
-    /// `nonce` of the authorization request.
-    pub nonce: String,
-    /// PKCE verifier.
-    pub verifier: String,
-    /// Where the person goes afterwards.
-    pub return_to: String,
-    /// Issuer that the flow was begun with.
-    pub issuer: String,
-    /// When it was begun.
-    pub started: Timestamp,
+impl Inner {
+    /// Reads session and login in one round trip, and prolongs the idle time when that is due.
+    async fn read(&self, ticket: &Ticket) -> Found {
+        let id = ticket.login();
+        let now = self.ambient.now();
+        let mark = self.seen.mark(id);
+        let (session_key, login_key) = (ticket.session_key(), id.record());
+        let (session, login) =
+            try_join(self.store.get(&session_key), self.store.get(&login_key)).await?;
+        let opened = session.zip(login).and_then(|(session, login)| {
+            let record = self.open_session(ticket, &session_key, &session)?;
+            let login: LoginRecord = records::open(&self.logins, &login_key, &login)?;
+            Some((session.revision, record, login))
+        });
+        let Some((revision, mut record, login)) = opened else {
+            return Ok(None);
+        };
+        if now >= record.ends || now >= login.ends || now.since(record.used) >= self.idle {
+            self.active.remove(id);
+            return Ok(None);
+        }
+        if now.since(record.used) >= self.touch_after {
+            record.used = now;
+            let blob = records::seal(&self.session_sealer(ticket), &session_key, &record);
+            let ttl = self.session_ttl(&record, now);
+            match self
+                .store
+                .replace_if(&session_key, revision, blob, ttl)
+                .await
+            {
+                Ok(Replaced::Absent) => return Ok(None),
+                // Whoever changed it has prolonged it.
+                Ok(Replaced::Done(_) | Replaced::Changed) => {}
+                Err(error) => tracing::debug!(%error, "A session's idle time was not prolonged."),
+            }
+        }
+        let session = Arc::new(self.session(ticket, &record, login));
+        self.seen.remember(ticket, &session, now, mark);
+        self.active
+            .note(id, session.idle_end.min(session.absolute_end));
+        Ok(Some(session))
+    }
+
+    async fn read_login(&self, id: LoginId) -> Result<Option<(u64, LoginRecord)>, Unavailable> {
+        let key = id.record();
+        let Some(stored) = self.store.get(&key).await? else {
+            return Ok(None);
+        };
+        let record: Option<LoginRecord> = records::open(&self.logins, &key, &stored);
+        let living = record.filter(|record| self.ambient.now() < record.ends);
+        Ok(living.map(|record| (stored.revision, record)))
+    }
+
+    async fn end_login(&self, id: LoginId) -> Result<Option<ProviderTokens>, Unavailable> {
+        let key = id.record();
+        let taken = self.store.take(&key).await;
+        // Also when nobody knows whether it was removed: what is remembered must be asked for again.
+        self.active.remove(id);
+        self.forget_everywhere(id).await;
+        let Some(stored) = taken? else {
+            return Ok(None);
+        };
+        let Some(record) = records::open::<LoginRecord>(&self.logins, &key, &stored) else {
+            return Ok(None);
+        };
+        for index in self.indexes(&record) {
+            if let Err(error) = self.store.index_remove(&index, &id.hex()).await {
+                tracing::debug!(%error, "An index entry of an ended login stays until it expires.");
+            }
+        }
+        Ok(Some(record.into_tokens()))
+    }
+
+    /// Index entries come before the record, so that no login exists that its subject's index does not name.
+    async fn add_to_indexes(&self, login: &LoginRecord, id: LoginId) -> Result<(), Unavailable> {
+        let member = id.hex();
+        let indexes: Vec<Key> = self.indexes(login).collect();
+        try_join_all(
+            indexes
+                .iter()
+                .map(|index| self.store.index_add(index, &member, login.ends)),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// The indexes of a login, as the first root of the ring names them.
+    fn indexes(&self, login: &LoginRecord) -> impl Iterator<Item = Key> {
+        let subject = &login.claims.subject;
+        let by_subject = subject_name(&subject.issuer, &subject.subject);
+        let by_session = login
+            .provider_session()
+            .map(|sid| provider_session_name(&subject.issuer, sid));
+        std::iter::once(by_subject)
+            .chain(by_session)
+            .map(|name| index_key(self.keys.mac(Purpose::Index, &name)))
+    }
+
+    async fn listed(&self, name: &[u8]) -> Result<Vec<String>, Unavailable> {
+        let now = self.ambient.now();
+        let indexes: Vec<Key> = self
+            .keys
+            .macs(Purpose::Index, name)
+            .map(index_key)
+            .collect();
+        let lists = try_join_all(
+            indexes
+                .iter()
+                .map(|index| self.store.index_list(index, now)),
+        )
+        .await?;
+        let mut members = lists.concat();
+        members.sort_unstable();
+        members.dedup();
+        Ok(members)
+    }
+
+    fn session_sealer(&self, ticket: &Ticket) -> Sealer {
+        self.keys.sealer(Purpose::Session, Some(ticket.key()))
+    }
+
+    fn open_session(&self, ticket: &Ticket, key: &Key, stored: &Stored) -> Option<SessionRecord> {
+        let record: SessionRecord = records::open(&self.session_sealer(ticket), key, stored)?;
+        // The ticket's login id is outside the seal; the record's is inside.
+        (*record.login == *ticket.login().hex()).then_some(record)
+    }
+
+    fn session(&self, ticket: &Ticket, record: &SessionRecord, login: LoginRecord) -> Session {
+        Session {
+            id: ticket.session_key().id,
+            login: ticket.login().hex(),
+            created: record.created,
+            absolute_end: record.ends.min(login.ends),
+            idle_end: record.used.plus(self.idle),
+            refresh_due: login.refresh_due,
+            claims: Arc::new(login.claims),
+        }
+    }
+
+    fn session_ttl(&self, record: &SessionRecord, now: Timestamp) -> Duration {
+        record.used.plus(self.idle).min(record.ends).since(now) + SLACK
+    }
 }
+
+fn index_key(mac: [u8; 32]) -> Key {
+    Key::new(Space::Index, hex(&mac))
+}
+
+fn subject_name(issuer: &str, subject: &str) -> Vec<u8> {
+    [b"subject\0", issuer.as_bytes(), b"\0", subject.as_bytes()].concat()
+}
+
+fn provider_session_name(issuer: &str, sid: &str) -> Vec<u8> {
+    [b"sid\0", issuer.as_bytes(), b"\0", sid.as_bytes()].concat()
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+/// Records stay this much longer than they are valid, so that a replica whose clock is a little behind finds them.
+const SLACK: Duration = Duration::from_secs(60);
+/// A session in use is written at most this often.
+const MAX_TOUCH: Duration = Duration::from_secs(60);
+/// Sessions that one process remembers.
+const MAX_REMEMBERED: usize = 100_000;
+const LEASE_TERM: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;
