@@ -341,7 +341,11 @@ impl Table {
                 .find_map(|each| Some((*each, below(path, each)?)))
         {
             return Place::Metadata(match found {
-                (RESOURCE_METADATA, "" | "/") => self.only_resource(),
+                // The path form of the whole site's resource is the root form.
+                (RESOURCE_METADATA, "" | "/") => index
+                    .find("/")
+                    .filter(|at| self.is_mcp(*at))
+                    .or_else(|| self.only_resource()),
                 (RESOURCE_METADATA, resource) => index.find(resource).filter(|at| self.is_mcp(*at)),
                 _ => None,
             });

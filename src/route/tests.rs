@@ -146,6 +146,11 @@ fn resource_metadata_of_each_route_and_of_the_only_one() {
         show(&two, "/.well-known/oauth-protected-resource/b/x"),
         "metadata https://mcp.example.com/b/x"
     );
+    let site = table(&["/*", "/b/*"]);
+    assert_eq!(
+        show(&site, "/.well-known/oauth-protected-resource"),
+        "metadata https://mcp.example.com"
+    );
     let http = Table::compile(
         &config(
             r#"[{"path": "/p/*", "backend": "b", "kind": "http"}, {"path": "/m", "backend": "b"}]"#,
