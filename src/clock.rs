@@ -35,13 +35,58 @@ impl Timestamp {
     /// This moment plus a duration, saturating.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This moment minus a duration, saturating.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// RFC 3339 in UTC with milliseconds, `2026-11-21T05:07:19.123Z`, without allocating. Years outside of
+    /// 0 to 9999 are shown as the nearest of these.
+    pub fn rfc3339(self) -> [u8; 24] {
+        let millis = self.0.clamp(-62_167_219_200_000, 253_402_300_799_999);
+        let days = millis.div_euclid(86_400_000);
+        let rest = millis.rem_euclid(86_400_000);
+        // Days to a civil date, with years that begin in March (H. Hinnant, "chrono-compatible low-level date
+        // algorithms").
+        let shifted = days + 719_468;
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let mut out = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, width: usize, mut value: i64| {
+            for place in out[at..at + width].iter_mut().rev() {
+                *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, rest / 3_600_000);
+        put(14, 2, rest / 60_000 % 60);
+        put(17, 2, rest / 1000 % 60);
+        put(20, 3, rest % 1000);
+        out
     }
 
     /// How long from `earlier` until this moment; zero when `earlier` is later.
@@ -104,9 +149,14 @@ impl std::fmt::Debug for Ambient {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -119,7 +169,10 @@ impl Random for SystemRandom {
     fn fill(&self, buffer: &mut [u8]) {
         // aws-lc's generator has no failure that a caller could act on; going on with
         // predictable bytes would be worse than ending.
-        assert!(aws_lc_rs::rand::fill(buffer).is_ok(), "the system gives no random bytes");
+        assert!(
+            aws_lc_rs::rand::fill(buffer).is_ok(),
+            "the system gives no random bytes"
+        );
     }
 }
 
@@ -135,7 +188,10 @@ impl ManualClock {
 
     /// Steps forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.0.fetch_add(
+            i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
+            Ordering::SeqCst,
+        );
     }
 }
 
@@ -168,6 +224,25 @@ impl Random for SeededRandom {
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             let word = (z ^ (z >> 31)).to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_237_639_123, "2026-11-21T05:07:19.123Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            let shown = Timestamp::from_millis(millis).rfc3339();
+            assert_eq!(std::str::from_utf8(&shown).unwrap(), text);
         }
     }
 }
