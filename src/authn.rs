@@ -1,9 +1,47 @@
 //! Who is asking: a session, a bearer token or an API key becomes an [`Identity`], or the request ends here.
+//!
+//! One credential decides. An explicit one (`Authorization`, `X-API-Key`) decides alone: when it is refused, the
+//! session cookie that a browser sends along does not step in, and a public route does not make it nobody. Two
+//! explicit ones are ambiguous and refused. Tokens in the query are not looked at (RFC 6750 section 2.3 and
+//! the MCP specification forbid them).
+
+mod apikey;
+mod bearer;
+mod challenge;
+mod issuers;
+mod jwt;
+mod metadata;
+mod meters;
+mod refusal;
+mod session;
 
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tokio_util::sync::CancellationToken;
+
+use self::apikey::{ApiKeys, X_API_KEY};
+use self::bearer::{Bearer, Failure};
+use self::challenge::Challenger;
+use self::issuers::Issuers;
+use self::meters::{Meters, NOBODY};
+use self::refusal::Refusal;
+use self::session::{Navigations, cookie_counts};
 use crate::claims::Claims;
-use crate::clock::Timestamp;
+use crate::clock::{Ambient, Timestamp};
+use crate::config::Config;
+use crate::config::authn::Mode;
+use crate::config::route::Kind;
+use crate::http::navigation;
+use crate::http::{Inbound, Response};
+use crate::ids::Subject;
+use crate::oidc::{Browser, Provider};
+use crate::reject::{Code, Fault, Reject};
+use crate::route::Target;
+use crate::telemetry::metrics::{Metrics, Name};
+use crate::urls::PublicUrl;
 
 /// Who a request comes from. Made in this module only, from verified credentials.
 #[derive(Clone, Debug)]
@@ -76,10 +114,301 @@ impl Identity {
     }
 }
 
+/// Authenticates requests.
+pub struct Authn {
+    bypass: Option<Identity>,
+    bearer: Bearer,
+    keys: ApiKeys,
+    browser: Arc<Browser>,
+    challenger: Challenger,
+    meters: Meters,
+    no_scopes: Arc<[Box<str>]>,
+}
+
+impl Authn {
+    /// Puts the parts together. `provider` is absent in bypass mode and when there are only API keys. The error names
+    /// the key and the file that cannot be used.
+    pub fn new(
+        config: &Config,
+        public_url: &PublicUrl,
+        provider: Option<&Arc<Provider>>,
+        browser: Arc<Browser>,
+        ambient: &Ambient,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let issuers = Issuers::new(config, provider, ambient, metrics)?;
+        let bypass = config.auth.mode == Mode::Bypass;
+        metrics
+            .gauge(Name::Bypass, &[])
+            .set(if bypass { 1.0 } else { 0.0 });
+        Ok(Self {
+            bypass: bypass.then(fixed_user),
+            challenger: Challenger {
+                public_url: public_url.clone(),
+                tokens: !issuers.is_empty(),
+                login: provider.is_some(),
+            },
+            bearer: Bearer::new(issuers, config.auth.clock_skew.0, metrics),
+            keys: ApiKeys::new(&config.auth.api_keys),
+            browser,
+            meters: Meters::new(metrics),
+            no_scopes: Arc::from([]),
+        })
+    }
+
+    /// Keeps keys and discovery of the listed issuers fresh, until cancelled.
+    pub async fn watch(&self, until: CancellationToken) {
+        self.bearer.issuers.watch(until).await;
+    }
+
+    /// Finds out who asks for a target. 401 with a challenge for nobody and for credentials that are none, 400 for
+    /// several at once, 503 when the store or an issuer's keys cannot be asked.
+    pub async fn authenticate(
+        &self,
+        inbound: &Inbound,
+        target: &Target,
+        parts: &Parts,
+    ) -> Result<Caller, Reject> {
+        let navigations = if target.route().kind == Kind::Http {
+            Navigations::Count
+        } else {
+            Navigations::DoNot
+        };
+        let page = navigation::wants_page(&parts.method, &parts.headers);
+        self.caller(inbound, target, &parts.headers, navigations, page)
+            .await
+    }
+
+    /// The same for forward-auth, which another proxy asks on behalf of a browser: it never leads to a login by
+    /// itself, and navigations from other sites count.
+    pub async fn authenticate_forwarded(
+        &self,
+        inbound: &Inbound,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Reject> {
+        self.caller(inbound, target, headers, Navigations::Count, false)
+            .await
+    }
+
+    /// Who is signed in, for forward-auth without a route: sessions only, for a token means nothing without the
+    /// audience of a route.
+    pub async fn signed_in(&self, headers: &HeaderMap) -> Result<Identity, Reject> {
+        if let Some(fixed) = &self.bypass {
+            return Ok(fixed.clone());
+        }
+        let explicit = headers.contains_key(AUTHORIZATION) || headers.contains_key(X_API_KEY);
+        if !explicit && let Some(identity) = self.session(headers, Navigations::Count).await? {
+            return Ok(identity);
+        }
+        Err(Reject::new(
+            http::StatusCode::UNAUTHORIZED,
+            Code::Unauthenticated,
+            Fault::Client,
+            "This needs you to be signed in.",
+        )
+        .header(
+            http::header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer"),
+        )
+        .because(if explicit {
+            "a token or key without a route"
+        } else {
+            "no credential"
+        }))
+    }
+
+    /// Answers for a route's protected resource metadata (RFC 9728).
+    pub fn resource_metadata(
+        &self,
+        inbound: &Inbound,
+        target: &Target,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Reject> {
+        metadata::answer(
+            &self.bearer.issuers.advertised(),
+            target,
+            method,
+            headers,
+            inbound,
+        )
+    }
+
+    async fn caller(
+        &self,
+        inbound: &Inbound,
+        target: &Target,
+        headers: &HeaderMap,
+        navigations: Navigations,
+        page: bool,
+    ) -> Result<Caller, Reject> {
+        if let Some(fixed) = &self.bypass {
+            self.meters.bypass.increment(1);
+            return Ok(Caller::Known(fixed.clone()));
+        }
+        let refuse = |refusal| self.challenger.reject(target, Some(refusal), page);
+        match (only(headers, &AUTHORIZATION)?, only(headers, &X_API_KEY)?) {
+            (Some(_), Some(_)) => Err(ambiguous("Authorization and X-API-Key")),
+            (Some(header), None) => {
+                let token = match token(header) {
+                    Ok(token) => token,
+                    Err(refusal) => {
+                        self.meters.denied(NOBODY, "bearer_jwt", refusal);
+                        return Err(refuse(refusal));
+                    }
+                };
+                let judged = self
+                    .bearer
+                    .judge(header.as_bytes(), token, target, inbound)
+                    .await;
+                let issuer = judged.issuer.as_deref();
+                let label = issuer.map_or(NOBODY, |issuer| &*issuer.label);
+                match judged.outcome {
+                    Ok(identity) => {
+                        if let Some(issuer) = issuer {
+                            issuer.accepted.increment(1);
+                        }
+                        Ok(Caller::Known(identity))
+                    }
+                    Err(Failure::Refused(refusal)) => {
+                        self.meters.denied(label, "bearer_jwt", refusal);
+                        Err(refuse(refusal))
+                    }
+                    Err(Failure::Unavailable(why)) => {
+                        self.meters.error(label, "bearer_jwt", "keys_unavailable");
+                        Err(Reject::unavailable(
+                            Code::KeysUnavailable,
+                            Fault::Provider,
+                            "The keys to check your token with cannot be read just now. Your token may be good; try again.",
+                        )
+                        .because(why))
+                    }
+                }
+            }
+            (None, Some(key)) => match self.keys.find(key.as_bytes()) {
+                Some(identity) => {
+                    self.meters.api_key.increment(1);
+                    Ok(Caller::Known(identity))
+                }
+                None => {
+                    self.meters
+                        .denied(NOBODY, "api_key", Refusal::UnknownApiKey);
+                    Err(refuse(Refusal::UnknownApiKey))
+                }
+            },
+            (None, None) => match self.session(headers, navigations).await? {
+                Some(identity) => Ok(Caller::Known(identity)),
+                None if target.route().public => Ok(Caller::Anonymous),
+                None => Err(self.challenger.reject(target, None, page)),
+            },
+        }
+    }
+
+    /// The identity of the session cookie, where it counts.
+    async fn session(
+        &self,
+        headers: &HeaderMap,
+        navigations: Navigations,
+    ) -> Result<Option<Identity>, Reject> {
+        if !cookie_counts(headers, self.challenger.public_url.as_str(), navigations) {
+            return Ok(None);
+        }
+        let found = match self.browser.session(headers).await {
+            Ok(found) => found,
+            Err(reject) => {
+                self.meters.error(NOBODY, "session", reject.code().as_str());
+                return Err(reject);
+            }
+        };
+        Ok(found.map(|session| {
+            self.meters.session.increment(1);
+            Identity {
+                claims: Arc::clone(&session.claims),
+                credential: Credential::Session,
+                scopes: Arc::clone(&self.no_scopes),
+                client_id: None,
+                expires: Some(session.absolute_end),
+            }
+        }))
+    }
+}
+
+impl std::fmt::Debug for Authn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authn")
+            .field("bypass", &self.bypass.is_some())
+            .field("api_keys", &!self.keys.is_empty())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one header of a name; several are ambiguous.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Reject> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        Err(ambiguous(if *name == AUTHORIZATION {
+            "several Authorization headers"
+        } else {
+            "several X-API-Key headers"
+        }))
+    } else {
+        Ok(first)
+    }
+}
+
+fn ambiguous(what: &'static str) -> Reject {
+    Reject::bad_request("The request has more than one credential. Send exactly one.").because(what)
+}
+
+/// The token of an `Authorization` header (RFC 6750 section 2.1; the scheme is not case-sensitive).
+fn token(header: &HeaderValue) -> Result<&str, Refusal> {
+    let text = header.to_str().map_err(|_| Refusal::Malformed)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(Refusal::UnknownScheme);
+    }
+    let token = rest.trim_matches(' ');
+    if token.is_empty() || token.contains([' ', '\t', ',']) {
+        Err(Refusal::Malformed)
+    } else {
+        Ok(token)
+    }
+}
+
+/// Who everybody is in bypass mode.
+fn fixed_user() -> Identity {
+    let all = serde_json::Map::from_iter([("sub".to_owned(), "bypass-user".into())]);
+    Identity {
+        claims: Arc::new(Claims {
+            subject: Subject {
+                issuer: "urn:mcp-oidc-proxy:bypass".into(),
+                subject: "bypass-user".into(),
+            },
+            email: None,
+            name: None,
+            preferred_username: Some("bypass-user".to_owned()),
+            groups: Vec::new(),
+            all: Arc::new(all),
+        }),
+        credential: Credential::Bypass,
+        scopes: Arc::from([]),
+        client_id: None,
+        expires: None,
+    }
+}
+
 impl Identity {
     /// An identity without a credential behind it, for tests of what comes after authentication.
     #[cfg(test)]
     pub(crate) fn for_test(claims: Arc<Claims>) -> Self {
-        Self { claims, credential: Credential::Bearer, scopes: Arc::from([]), client_id: None, expires: None }
+        Self {
+            claims,
+            credential: Credential::Bearer,
+            scopes: Arc::from([]),
+            client_id: None,
+            expires: None,
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod body;
 pub mod cookie;
 pub mod headers;
 pub mod inbound;
+pub mod navigation;
 pub mod pages;
 pub mod respond;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{SecretRef, Span, oidc::ClaimMap};
 
@@ -64,7 +64,7 @@ pub struct TrustedIssuer {
     pub algorithms: Vec<String>,
     /// Which claims hold what. Groups count only when `claims.groups` is written here: two providers'
     /// `admins` are not the same people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "claims_of_a_guest")]
     pub claims: Option<ClaimMap>,
     /// PEM file with the private CA of this issuer's HTTPS address.
     #[serde(default)]
@@ -92,4 +92,48 @@ pub struct ApiKey {
     /// Further claims of the principal, for rules and headers.
     #[serde(default)]
     pub claims: BTreeMap<String, serde_json::Value>,
+}
+
+/// Reads a claim map in which no groups are the default.
+fn claims_of_a_guest<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ClaimMap>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Written {
+        email: String,
+        name: String,
+        preferred_username: String,
+        groups: Vec<String>,
+    }
+    impl Default for Written {
+        fn default() -> Self {
+            let ClaimMap {
+                email,
+                name,
+                preferred_username,
+                groups: _,
+            } = ClaimMap::default();
+            Self {
+                email,
+                name,
+                preferred_username,
+                groups: Vec::new(),
+            }
+        }
+    }
+    let written = Option::<Written>::deserialize(deserializer)?;
+    Ok(written.map(
+        |Written {
+             email,
+             name,
+             preferred_username,
+             groups,
+         }| ClaimMap {
+            email,
+            name,
+            preferred_username,
+            groups,
+        },
+    ))
 }

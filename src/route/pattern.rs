@@ -52,16 +52,6 @@ impl Pattern {
             subtree,
         })
     }
-
-    /// Whether a clean path belongs to it: the slow and obvious way, for checks of the configuration.
-    pub(super) fn holds(&self, path: &str) -> bool {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        match path.strip_prefix(&*self.base) {
-            Some("") => true,
-            Some(rest) => self.subtree && rest.starts_with('/'),
-            None => false,
-        }
-    }
 }
 
 /// Finds the pattern of a path: exact before subtree, longer before shorter.
@@ -124,6 +114,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Pattern {
+        /// Whether a clean path belongs to it, asked in the slow and obvious way.
+        fn holds(&self, path: &str) -> bool {
+            let path = path.strip_suffix('/').unwrap_or(path);
+            match path.strip_prefix(&*self.base) {
+                Some("") => true,
+                Some(rest) => self.subtree && rest.starts_with('/'),
+                None => false,
+            }
+        }
+    }
 
     #[test]
     fn patterns_are_read_strictly() {
