@@ -1,1 +1,7 @@
-
+mod harness;
+mod headers;
+mod limits;
+mod protocols;
+mod retries;
+mod streams;
+mod websockets;

@@ -155,6 +155,12 @@ impl Meters {
         this
     }
 
+    /// Handles for tests of streams alone.
+    #[cfg(test)]
+    pub(crate) fn for_test(metrics: &Metrics) -> Self {
+        Self::new(metrics, "test", false)
+    }
+
     pub(super) fn connected(&self, took: Duration) {
         self.connect.record(took.as_secs_f64());
     }

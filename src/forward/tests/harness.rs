@@ -1,0 +1,417 @@
+//! A front that permits everything, and backends that say exactly what a test wants.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::authn::{Caller, Identity};
+use crate::authz::Permit;
+use crate::claims::Claims;
+use crate::clock::Ambient;
+use crate::config::Config;
+use crate::config::oidc::ClaimMap;
+use crate::forward::Forwarder;
+use crate::http::inbound::TrustedProxies;
+use crate::http::{Body, Inbound, Request, RequestBody, Response};
+use crate::ids::Subject;
+use crate::keys::KeyRing;
+use crate::peer::{Conn, Peer, TokenMemo};
+use crate::route::{Matched, Table};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstream;
+use crate::urls::PublicUrl;
+
+pub(super) const PUBLIC: &str = "https://mcp.example.com";
+
+/// A proxy's forwarding half behind a real listener on loopback.
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
+    pub(super) drain: tokio_util::sync::CancellationToken,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Who asks: the `X-Test-Caller` header names the subject, its absence means nobody.
+fn caller(request: &http::Request<hyper::body::Incoming>) -> Caller {
+    let Some(name) = request.headers().get("x-test-caller") else {
+        return Caller::Anonymous;
+    };
+    let name = name.to_str().unwrap();
+    let mut all = serde_json::Map::new();
+    all.insert("email".into(), format!("{name}@example.com").into());
+    if name == "ann" {
+        all.insert("groups".into(), serde_json::json!(["dev", "ops,x"]));
+        all.insert("department".into(), "R&D".into());
+    }
+    let subject = Subject {
+        issuer: "https://idp.example".into(),
+        subject: name.into(),
+    };
+    Caller::Known(Identity::for_test(Arc::new(Claims::read(
+        subject,
+        all,
+        &ClaimMap::default(),
+    ))))
+}
+
+pub(super) fn config(yaml: &str) -> Config {
+    serde_yaml::from_str(&format!("version: 1\n{yaml}")).unwrap()
+}
+
+/// A route `/mcp` of kind `mcp` and a subtree `/app/*` of kind `http`, both to one backend.
+pub(super) fn simple(address: SocketAddr, more_of_backend: &str, more: &str) -> Config {
+    config(&format!(
+        "backends: [{{ name: b, upstream: 'http://{address}/base'{more_of_backend} }}]\n\
+         routes:\n\
+         - {{ path: /mcp, backend: b, public: true }}\n\
+         - {{ path: /sse/*, backend: b, public: true }}\n\
+         - {{ path: /app/*, backend: b, kind: http, public: true }}\n{more}"
+    ))
+}
+
+impl Front {
+    pub(super) async fn start(config: Config) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let metrics = Metrics::new();
+        let public = PublicUrl::parse(PUBLIC).unwrap();
+        let upstreams: Vec<_> = config
+            .backends
+            .iter()
+            .map(|backend| Upstream::new(backend, &metrics).unwrap())
+            .collect();
+        let drain = tokio_util::sync::CancellationToken::new();
+        let keys = KeyRing::ephemeral(Ambient::system());
+        let forwarder = Arc::new(Forwarder::new(
+            &config,
+            &public,
+            upstreams.clone(),
+            &keys,
+            &metrics,
+            drain.clone(),
+        ));
+        let table = Arc::new(Table::compile(&config, &public));
+        let trusted = TrustedProxies::new(&config.trusted_proxies);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                let (forwarder, table, trusted) =
+                    (forwarder.clone(), table.clone(), trusted.clone());
+                let conn = Arc::new(Conn {
+                    peer: Peer::Tcp(peer),
+                    listener: "test".into(),
+                    tls: None,
+                    memo: TokenMemo::default(),
+                });
+                let service = service_fn(move |request| {
+                    let (forwarder, table) = (forwarder.clone(), table.clone());
+                    let inbound = Inbound::new(
+                        &Ambient::system(),
+                        conn.clone(),
+                        request_headers(&request),
+                        &trusted,
+                    );
+                    async move {
+                        Ok::<_, std::convert::Infallible>(
+                            handle(&forwarder, &table, inbound, request).await,
+                        )
+                    }
+                });
+                connections.spawn(async move {
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = server
+                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        Self {
+            address,
+            drain,
+            metrics,
+            upstreams,
+            tasks: vec![task],
+        }
+    }
+
+    /// One HTTP/1.1 exchange over a connection of its own: what is sent, and the answer until its end.
+    pub(super) async fn ask(&self, request: &str) -> Reply {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Reply::read(&mut stream).await
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+fn request_headers(request: &http::Request<hyper::body::Incoming>) -> &http::HeaderMap {
+    request.headers()
+}
+
+async fn handle(
+    forwarder: &Forwarder,
+    table: &Table,
+    inbound: Inbound,
+    request: http::Request<hyper::body::Incoming>,
+) -> Response {
+    let caller = caller(&request);
+    let target = match table.find(request.method(), request.uri()) {
+        Ok(Matched::Backend(target)) => target,
+        Ok(_) => panic!("not a backend's"),
+        Err(reject) => return refused(&reject),
+    };
+    let is_mcp = target.route().kind == crate::config::route::Kind::Mcp;
+    let (head, body) = request.into_parts();
+    let body = if is_mcp {
+        match RequestBody::Incoming(body)
+            .collect(4 << 20, std::time::Duration::from_secs(5))
+            .await
+        {
+            Ok(body) => RequestBody::full(body),
+            Err(reject) => return refused(&reject),
+        }
+    } else {
+        RequestBody::Incoming(body)
+    };
+    let request: Request = Request::from_parts(head, body);
+    match forwarder
+        .send(Permit::for_test(target, caller), &inbound, request)
+        .await
+    {
+        Ok(response) => response,
+        Err(reject) => refused(&reject),
+    }
+}
+
+fn refused(reject: &crate::reject::Reject) -> Response {
+    let mut response = Response::new(Body::full(reject.code().as_str()));
+    *response.status_mut() = reject.status();
+    response
+}
+
+/// An answer, as text.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Reply {
+    /// Reads a whole answer: by its length, its chunks, or the end of the connection.
+    pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Self {
+        let mut seen = Vec::new();
+        let head = read_head(stream, &mut seen).await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let lower = head.to_ascii_lowercase();
+        let length = lower
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map(|length| length.trim().parse::<usize>().unwrap());
+        let body = if matches!(status, 204 | 304 | 101) {
+            Vec::new()
+        } else if let Some(length) = length {
+            while seen.len() < length {
+                if stream.read_buf(&mut seen).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            seen
+        } else if lower.contains("transfer-encoding: chunked") {
+            read_chunks(stream, &mut seen).await
+        } else {
+            stream.read_to_end(&mut seen).await.unwrap();
+            seen
+        };
+        Self {
+            status,
+            head,
+            body: String::from_utf8(body).unwrap(),
+        }
+    }
+
+    /// All values of a header.
+    pub(super) fn all(&self, name: &str) -> Vec<String> {
+        all(&self.head, name)
+    }
+}
+
+pub(super) fn all(head: &str, name: &str) -> Vec<String> {
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.to_owned())
+        .collect()
+}
+
+/// Reads up to the end of a head; what was read beyond it stays in `seen`.
+pub(super) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, seen: &mut Vec<u8>) -> String {
+    loop {
+        if let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") {
+            let rest = seen.split_off(end + 4);
+            let head = std::mem::replace(seen, rest);
+            return String::from_utf8(head).unwrap();
+        }
+        assert_ne!(
+            stream.read_buf(seen).await.unwrap(),
+            0,
+            "ended inside a head: {}",
+            String::from_utf8_lossy(seen)
+        );
+    }
+}
+
+/// Reads chunks to their end; panics when the stream breaks off.
+pub(super) async fn read_chunks<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    seen: &mut Vec<u8>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(chunk) = read_chunk(stream, seen).await {
+        out.extend_from_slice(&chunk);
+    }
+    out
+}
+
+/// One chunk, or `None` at the last one.
+pub(super) async fn read_chunk<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    seen: &mut Vec<u8>,
+) -> Option<Vec<u8>> {
+    loop {
+        if let Some(end) = seen.windows(2).position(|w| w == b"\r\n") {
+            let length =
+                usize::from_str_radix(std::str::from_utf8(&seen[..end]).unwrap(), 16).unwrap();
+            if seen.len() >= end + 2 + length + 2 {
+                let rest = seen.split_off(end + 2 + length + 2);
+                let chunk = seen[end + 2..end + 2 + length].to_vec();
+                *seen = rest;
+                return (length > 0).then_some(chunk);
+            }
+        }
+        assert_ne!(
+            stream.read_buf(seen).await.unwrap(),
+            0,
+            "ended inside a chunk"
+        );
+    }
+}
+
+/// A backend that handles each connection with `serve`, which is told the connection's number.
+pub(super) struct Backend {
+    pub(super) address: SocketAddr,
+    pub(super) log: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Backend {
+    pub(super) async fn serve<F, R>(serve: F) -> Self
+    where
+        F: Fn(TcpStream, usize, Arc<Mutex<Vec<String>>>) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen = log.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(stream, number, seen.clone()));
+            }
+        });
+        Self { address, log, task }
+    }
+
+    /// Answers every request on every connection with the same bytes, and logs heads and bodies.
+    pub(super) async fn answering(answer: &'static str) -> Self {
+        Self::serve(move |mut stream, _, log| async move {
+            loop {
+                let Some(request) = read_request(&mut stream).await else {
+                    return;
+                };
+                log.lock().unwrap().push(request);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await
+    }
+
+    /// What was seen so far.
+    pub(super) fn seen(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+/// Reads one request with its body; `None` when the connection ends before one.
+pub(super) async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
+    let mut seen = Vec::new();
+    while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+        match stream.read_buf(&mut seen).await {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+    let head = read_head(stream, &mut seen).await;
+    let lower = head.to_ascii_lowercase();
+    let body = if lower.contains("transfer-encoding: chunked") {
+        let mut out = Vec::new();
+        loop {
+            while !seen.windows(2).any(|w| w == b"\r\n") {
+                if stream.read_buf(&mut seen).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            match read_chunk(stream, &mut seen).await {
+                Some(chunk) => out.extend_from_slice(&chunk),
+                None => break out,
+            }
+        }
+    } else {
+        let length = lower
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.trim().parse::<usize>().unwrap());
+        while seen.len() < length {
+            if stream.read_buf(&mut seen).await.ok()? == 0 {
+                return None;
+            }
+        }
+        seen
+    };
+    Some(head + std::str::from_utf8(&body).unwrap())
+}
+
+pub(super) const OK: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+/// Writes, and does not mind that nobody listens any more.
+pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.flush().await;
+}
