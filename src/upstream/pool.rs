@@ -99,10 +99,9 @@ impl Pool {
             .map_or(1, NonZero::get)
             .clamp(1, 16);
         let speaks = match protocol {
-            Protocol::Http1 => SPEAKS_H1,
             Protocol::Http2 => SPEAKS_H2,
             Protocol::Auto if connector.is_tls() => UNKNOWN,
-            Protocol::Auto => SPEAKS_H1,
+            Protocol::Auto | Protocol::Http1 => SPEAKS_H1,
         };
         Self {
             connector,

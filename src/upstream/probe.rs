@@ -47,6 +47,7 @@ impl Upstream {
             .map_or(CONNECT_INTERVAL, |check| check.interval.0);
         let mut checks = ticks(every);
         let mut reaps = ticks((self.timeouts.keep_alive.0 / 2).min(Duration::from_secs(30)));
+        let mut known = None;
         loop {
             tokio::select! {
                 () = until.cancelled() => return,
@@ -54,7 +55,7 @@ impl Upstream {
                 _ = checks.tick() => {
                     tokio::select! {
                         () = until.cancelled() => return,
-                        () = self.check() => {}
+                        () = self.check(&mut known) => {}
                     }
                 }
             }
@@ -77,34 +78,33 @@ impl Upstream {
         result.map_err(|error| error.to_string())
     }
 
-    async fn check(&self) {
-        let was = self.health.is_up();
-        let result = match &self.check {
-            Some(check) => {
-                let result = self.ask(&check.path, check.timeout).await.and_then(judge);
-                self.health.checked(result.is_ok());
-                result
-            }
-            None => {
-                let result = self.connect(self.timeouts.connect).await.map(drop);
-                self.health.connected(result.is_ok());
-                result
-            }
+    /// Checks once. `known` is what was logged last: what requests found in between is logged too.
+    async fn check(&self, known: &mut Option<bool>) {
+        let result = if let Some(check) = &self.check {
+            let result = self.ask(&check.path, check.timeout).await.and_then(judge);
+            self.health.checked(result.is_ok());
+            result
+        } else {
+            let result = self.connect(self.timeouts.connect).await.map(drop);
+            self.health.connected(result.is_ok());
+            result
         };
         match &result {
             Ok(()) => self.meters.checks_good.increment(1),
             Err(_) => self.meters.checks_bad.increment(1),
         }
         let is = self.health.is_up();
-        if was != is {
-            match (is, result) {
-                (Some(true), _) => tracing::info!(backend = %self.name, "The backend answers."),
-                (_, Err(error)) => {
-                    tracing::warn!(backend = %self.name, %error, "The backend does not answer.");
-                }
-                (_, Ok(())) => {
-                    tracing::warn!(backend = %self.name, "The backend does not answer requests.")
-                }
+        if *known == is {
+            return;
+        }
+        *known = is;
+        match (is, result) {
+            (Some(true), _) => tracing::info!(backend = %self.name, "The backend answers."),
+            (_, Err(error)) => {
+                tracing::warn!(backend = %self.name, %error, "The backend does not answer.");
+            }
+            (_, Ok(())) => {
+                tracing::warn!(backend = %self.name, "The backend takes connections, but requests fail.");
             }
         }
     }

@@ -58,7 +58,7 @@ impl Boundary {
         use State::{Between, BetweenCr, Half, Line, Start, StartCr};
 
         self.0 = match (self.0, byte) {
-            (Line, b'\n') | (StartCr, b'\n') => Start,
+            (Line | StartCr, b'\n') => Start,
             (Line, b'\r') => StartCr,
             (Start | Half | Between | BetweenCr, b'\n') => Between,
             (Start, b'\r') => Half,

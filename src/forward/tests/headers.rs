@@ -38,7 +38,7 @@ async fn no_inbound_spelling_of_a_reserved_name_arrives() {
                 name.to_uppercase(),
                 name.replace('-', "_"),
             ] {
-                sent += &format!("{spelling}: forged\r\n{spelling}: forged again\r\n");
+                sent.extend([&*spelling, ": forged\r\n", &*spelling, ": forged again\r\n"]);
             }
         }
         [("/mcp", sent.clone()), ("/app/x", sent)]

@@ -107,6 +107,15 @@ async fn h2_clients_reach_h1_backends() {
     task.abort();
 }
 
+/// Tells when it is dropped.
+struct Gone(tokio::sync::mpsc::Sender<()>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
 /// A reset of the client's stream resets the backend's, and the shared connection lives on.
 #[tokio::test]
 async fn a_client_that_goes_away_resets_the_backends_stream() {
@@ -122,13 +131,6 @@ async fn a_client_that_goes_away_resets_the_backends_stream() {
                     return Ok::<_, hyper::Error>(http::Response::new(Full::new(
                         Bytes::from_static(b"hello"),
                     )));
-                }
-                // Dropped with the stream.
-                struct Gone(tokio::sync::mpsc::Sender<()>);
-                impl Drop for Gone {
-                    fn drop(&mut self) {
-                        let _ = self.0.try_send(());
-                    }
                 }
                 let _gone = Gone(gone);
                 std::future::pending().await

@@ -6,14 +6,14 @@ use super::harness::{Backend, Front, OK, all, simple};
 
 async fn echoing() -> Backend {
     Backend::serve(|stream, _, log| async move {
-        let note = move |request: &http::Request<()>, response| {
-            log.lock().unwrap().push(format!("{request:?}"));
-            Ok(response)
-        };
         #[expect(
             clippy::result_large_err,
             reason = "the shape that the library asks for"
         )]
+        let note = move |request: &http::Request<()>, response| {
+            log.lock().unwrap().push(format!("{request:?}"));
+            Ok(response)
+        };
         let accepted = tokio_tungstenite::accept_hdr_async(stream, note).await;
         let Ok(mut socket) = accepted else { return };
         while let Some(Ok(message)) = socket.next().await {
