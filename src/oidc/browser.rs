@@ -7,7 +7,7 @@ use http::header::{ALLOW, CACHE_CONTROL, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use super::flow::Flows;
+use super::flow::Tabs;
 use super::provider::Provider;
 use super::refresh::Refresher;
 use super::site::Site;
@@ -28,7 +28,7 @@ use crate::urls::PublicUrl;
 pub struct Browser {
     pub(super) provider: Option<Arc<Provider>>,
     pub(super) sessions: Arc<Sessions>,
-    pub(super) flows: Flows,
+    pub(super) tabs: Tabs,
     pub(super) refresher: Option<Arc<Refresher>>,
     pub(super) names: CookieNames,
     pub(super) paths: OwnPaths,
@@ -61,7 +61,6 @@ impl Browser {
             Refresher::new(
                 Arc::clone(provider),
                 Arc::clone(&sessions),
-                Arc::clone(&store),
                 config.auth.clock_skew.0,
                 ambient.clone(),
                 Arc::clone(metrics),
@@ -69,7 +68,7 @@ impl Browser {
             )
         });
         Self {
-            flows: Flows::new(
+            tabs: Tabs::new(
                 store,
                 keys,
                 names.clone(),

@@ -70,13 +70,13 @@ async fn finish(
     let provider = browser.provider()?;
     let answer = read(request.uri().query().unwrap_or_default())?;
     let headers = request.headers();
-    let Some(known) = browser.flows.recognise(&answer.state, headers) else {
+    let Some(known) = browser.tabs.recognise(&answer.state, headers) else {
         return over(browser, headers, "no cookie of this browser fits the state").await;
     };
     // Before the flow is used up, so that an outage costs nobody a login.
     let ready = provider.ready()?;
     let Some(flow) = browser
-        .flows
+        .tabs
         .take(&known)
         .await
         .map_err(|error| store_unavailable(&error))?

@@ -1,7 +1,7 @@
 //! One login under way: a cookie in the browser that began it, a sealed record in the store, a `state` between.
 //!
-//! `state` is `<short>.<random>`. `<short>` names the cookie; the cookie, sealed, holds the whole `state` and
-//! the record's id, so that only the browser that began a login can finish it, and each tab has its own.
+//! `state` is `<short>.<random>`. `<short>` names the cookie, and the cookie, sealed, holds the whole `state`:
+//! only the browser that began a login can finish it, and each tab has its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,15 @@ use crate::http::cookie::{self, CookieNames};
 use crate::keys::{KeyRing, Purpose};
 use crate::seal::Sealer;
 use crate::secret::Secret;
-use crate::session::Flow;
-use crate::store::{Key, Space, Store, Unavailable};
+use crate::session::{Flow, Flows};
+use crate::store::{Store, Unavailable};
 
 /// Logins that one browser may have under way; the oldest makes room. Keeps its `Cookie` header small.
 const MAX_PER_BROWSER: usize = 5;
 
-/// Makes and takes login flows.
-pub(crate) struct Flows {
-    store: Arc<dyn Store>,
-    records: Sealer,
+/// Begins login flows, and finds the one that an answer belongs to.
+pub(crate) struct Tabs {
+    flows: Flows,
     cookies: Sealer,
     names: CookieNames,
     life: Duration,
@@ -42,19 +41,18 @@ pub(crate) struct Begun {
 
 /// A flow that this browser began, as its cookie says.
 pub(crate) struct Known {
-    id: String,
+    state: String,
     /// The cookie's name, to remove it.
     pub(crate) cookie: String,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Ticket {
-    id: String,
+struct Mark {
     state: String,
     started: Timestamp,
 }
 
-impl Flows {
+impl Tabs {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         keys: &KeyRing,
@@ -63,9 +61,8 @@ impl Flows {
         ambient: Ambient,
     ) -> Self {
         Self {
-            records: keys.sealer(Purpose::Flow, None),
+            flows: Flows::new(store, keys, life, ambient.clone()),
             cookies: keys.sealer(Purpose::FlowCookie, None),
-            store,
             names,
             life,
             ambient,
@@ -78,29 +75,21 @@ impl Flows {
         flow: &Flow,
         headers: &HeaderMap,
     ) -> Result<Begun, Unavailable> {
-        let id = hex(&self.ambient.random::<16>());
-        let short = hex(&self.ambient.random::<4>());
-        let state = format!(
-            "{short}.{}",
-            URL_SAFE_NO_PAD.encode(self.ambient.random::<32>())
-        );
-        let record = serde_json::to_vec(flow).unwrap_or_default();
-        let key = Key::new(Space::Flow, id.as_str());
-        let sealed = self.records.seal(context(&id).as_bytes(), &record);
-        self.store.put(&key, sealed.into(), self.life).await?;
-
-        let name = self.names.login(&short);
-        let ticket = Ticket {
-            id,
-            state,
+        let short = u32::from_be_bytes(self.ambient.random());
+        let random = URL_SAFE_NO_PAD.encode(self.ambient.random::<32>());
+        let mark = Mark {
+            state: format!("{short:08x}.{random}"),
             started: flow.started,
         };
-        let plain = serde_json::to_vec(&ticket).unwrap_or_default();
+        self.flows.put(&mark.state, flow).await?;
+
+        let name = self.names.login(&format!("{short:08x}"));
+        let plain = serde_json::to_vec(&mark).unwrap_or_default();
         let value = Secret::new(URL_SAFE_NO_PAD.encode(self.cookies.seal(name.as_bytes(), &plain)));
         let mut cookies = self.make_room(headers);
         cookies.extend(self.names.set_cookie(&name, &value, self.life));
         Ok(Begun {
-            state: Secret::new(ticket.state),
+            state: Secret::new(mark.state),
             cookies,
         })
     }
@@ -111,27 +100,18 @@ impl Flows {
         if short.len() != 8 || !short.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
-        let name = self.names.login(short);
-        let ticket = self.open(&name, cookie::find(headers, &name)?)?;
-        let living = self.ambient.now().since(ticket.started) < self.life;
-        (living && Secret::new(ticket.state) == Secret::new(state)).then_some(Known {
-            id: ticket.id,
-            cookie: name,
+        let cookie = self.names.login(short);
+        let mark = self.open(&cookie, cookie::find(headers, &cookie)?)?;
+        let ours = Secret::new(mark.state.as_str()) == Secret::new(state);
+        (ours && self.living(&mark)).then_some(Known {
+            state: mark.state,
+            cookie,
         })
     }
 
     /// Takes a flow's record: of several callers exactly one gets it, once.
     pub(crate) async fn take(&self, known: &Known) -> Result<Option<Flow>, Unavailable> {
-        let key = Key::new(Space::Flow, known.id.as_str());
-        let Some(stored) = self.store.take(&key).await? else {
-            return Ok(None);
-        };
-        let flow = self
-            .records
-            .open(context(&known.id).as_bytes(), &stored.blob)
-            .ok();
-        let flow: Option<Flow> = flow.and_then(|plain| serde_json::from_slice(&plain).ok());
-        Ok(flow.filter(|flow| self.ambient.now().since(flow.started) < self.life))
+        self.flows.take(&known.state).await
     }
 
     /// Removal of every flow cookie that a browser sent.
@@ -147,8 +127,8 @@ impl Flows {
         let mut drop: Vec<&str> = Vec::new();
         for (name, value) in self.sent(headers) {
             match self.open(name, value) {
-                Some(ticket) if self.ambient.now().since(ticket.started) < self.life => {
-                    living.push((ticket.started, name));
+                Some(mark) if self.living(&mark) => {
+                    living.push((mark.started, name));
                 }
                 _ => drop.push(name),
             }
@@ -169,22 +149,15 @@ impl Flows {
             .take(4 * MAX_PER_BROWSER)
     }
 
-    fn open(&self, name: &str, value: &str) -> Option<Ticket> {
+    fn open(&self, name: &str, value: &str) -> Option<Mark> {
         let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
         serde_json::from_slice(&self.cookies.open(name.as_bytes(), &sealed).ok()?).ok()
     }
+
+    fn living(&self, mark: &Mark) -> bool {
+        self.ambient.now() < mark.started.plus(self.life)
+    }
 }
 
-fn context(id: &str) -> String {
-    format!("flow:{id}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
+#[cfg(test)]
+mod tests;

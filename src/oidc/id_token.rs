@@ -207,3 +207,6 @@ fn payload(raw: &str) -> Result<Map<String, Value>, IdTokenError> {
 pub(crate) fn stored_claims(token: &Secret) -> Option<Map<String, Value>> {
     payload(token.expose_secret()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,7 @@ pub(super) async fn begin(
         started: browser.ambient.now(),
     };
     let begun = browser
-        .flows
+        .tabs
         .begin(&flow, headers)
         .await
         .map_err(|error| store_unavailable(&error))?;

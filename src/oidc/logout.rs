@@ -62,7 +62,7 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
             "no_session"
         },
     );
-    let mut cookies = browser.flows.forget_all(&headers);
+    let mut cookies = browser.tabs.forget_all(&headers);
     cookies.extend(browser.names.clear_cookie(browser.names.session()));
     let hint = tokens.and_then(|tokens| tokens.id_token);
     match hint.and_then(|hint| at_provider(browser, &hint, return_to.as_ref())) {

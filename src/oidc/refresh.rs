@@ -18,7 +18,7 @@ use super::provider::{Provider, unavailable};
 use crate::clock::{Ambient, Timestamp};
 use crate::reject::Reject;
 use crate::session::{Session, Sessions};
-use crate::store::{Store, Unavailable};
+use crate::store::Unavailable;
 use crate::telemetry::metrics::{Metrics, Name};
 
 mod work;
@@ -36,7 +36,6 @@ const MAX_PAUSES: usize = 10_000;
 pub(super) struct Refresher {
     provider: Arc<Provider>,
     sessions: Arc<Sessions>,
-    store: Arc<dyn Store>,
     skew: Duration,
     ambient: Ambient,
     metrics: Arc<Metrics>,
@@ -101,7 +100,6 @@ impl Refresher {
     pub(super) fn new(
         provider: Arc<Provider>,
         sessions: Arc<Sessions>,
-        store: Arc<dyn Store>,
         skew: Duration,
         ambient: Ambient,
         metrics: Arc<Metrics>,
@@ -110,7 +108,6 @@ impl Refresher {
         Arc::new(Self {
             provider,
             sessions,
-            store,
             skew,
             ambient,
             metrics,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{Life, Outcome, Refresher, Stage};
@@ -15,13 +14,13 @@ use crate::oidc::token::{TokenError, Tokens};
 use crate::oidc::userinfo;
 use crate::secret::Secret;
 use crate::session::{ProviderTokens, Session};
-use crate::store::{Key, Space, Unavailable};
+use crate::store::Unavailable;
 
 /// Longest time between the moment a refresh is due and the end of its access token.
 const LEAD: Duration = Duration::from_secs(60);
 
-/// How often and for how long the work of another replica is watched.
-const WATCH: (Duration, u32) = (Duration::from_millis(200), 50);
+/// How long the work of another replica is waited for.
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// Tries to write a rotated refresh token down before it is given up for lost.
 const WRITES: u32 = 6;
@@ -61,44 +60,20 @@ impl Work {
         let _ = self.tell.send(Stage::Done(outcome));
     }
 
-    /// Takes the lease, or watches who has it.
+    /// Takes the right to refresh this login, or waits for the one who has it: their result is ours.
     async fn lead(&self) -> Result<Outcome, Unavailable> {
-        let lease = Key::new(Space::Lease, format!("refresh-{}", self.login));
-        // Discovery aside, a refresh makes three calls at most: token, keys, userinfo.
-        let call = self.home.provider.config().timeout.0;
-        let ttl = call
-            .saturating_mul(3)
-            .saturating_add(Duration::from_secs(15));
-        if !self
-            .home
-            .store
-            .put_new(&lease, Bytes::from_static(b"1"), ttl)
-            .await?
-        {
-            return self.watch_other(&lease).await;
+        let sessions = &self.home.sessions;
+        if let Some(mut lease) = sessions.lease(&self.login).await? {
+            let outcome = lease.keep(self.refresh()).await;
+            lease.release().await;
+            return outcome;
         }
-        let outcome = self.refresh().await;
-        // Should this fail, the lease ends by itself; nobody is kept from anything but an early refresh.
-        let _ = self.home.store.take(&lease).await;
-        outcome
-    }
-
-    /// Another replica refreshes this login: its result is ours.
-    async fn watch_other(&self, lease: &Key) -> Result<Outcome, Unavailable> {
-        let Some((revision, tokens)) = self.home.sessions.tokens(&self.login).await? else {
+        let Some((revision, tokens)) = sessions.tokens(&self.login).await? else {
             return Ok(Outcome::Changed);
         };
         let life = self.know(&tokens);
-        let (step, steps) = WATCH;
-        for _ in 0..steps {
-            tokio::time::sleep(step).await;
-            if self.home.store.get(lease).await?.is_none() {
-                return Ok(Outcome::Changed);
-            }
-            match self.home.sessions.tokens(&self.login).await? {
-                Some((now, _)) if now == revision => {}
-                _ => return Ok(Outcome::Changed),
-            }
+        if sessions.changed(&self.login, revision, OTHERS).await? {
+            return Ok(Outcome::Changed);
         }
         Ok(Outcome::Trouble(life))
     }
