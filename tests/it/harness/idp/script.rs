@@ -1,0 +1,101 @@
+//! What the provider does, as a test says.
+
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value, json};
+
+/// How an endpoint answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Reply {
+    /// As it should.
+    #[default]
+    Normal,
+    /// With this status and body (`text/html`), whatever was asked.
+    Status(u16, &'static str),
+    /// With this status and a JSON body.
+    Json(u16, &'static str),
+    /// As it should, but late.
+    Late(Duration),
+    /// Does what it should, and then never answers (a lost answer).
+    Lost,
+    /// Not at all, for as long as anybody waits.
+    Hang,
+    /// With 200 and this many bytes of nothing.
+    Flood(usize),
+}
+
+/// What the provider does. Change it with [`Idp::script`].
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) discovery: Reply,
+    pub(crate) jwks: Reply,
+    pub(crate) token: Reply,
+    pub(crate) userinfo: Reply,
+    /// Members of the discovery document to set, or to remove (`null`).
+    pub(crate) document: Map<String, Value>,
+    /// Who logs in.
+    pub(crate) subject: String,
+    /// Claims of ID tokens, besides the protocol's own.
+    pub(crate) claims: Map<String, Value>,
+    /// Claims of ID tokens to set, or to remove (`null`), after all others: `iss`, `aud`, `nonce`, `exp`, `sub`.
+    pub(crate) forge: Map<String, Value>,
+    /// The same, at refresh only.
+    pub(crate) forge_at_refresh: Map<String, Value>,
+    /// Claims at userinfo; `sub` is added unless it is there.
+    pub(crate) userinfo_claims: Map<String, Value>,
+    /// What signs: RS256 or ES256.
+    pub(crate) algorithm: Algorithm,
+    /// Sign with a key that is not published (`true`: a forged token).
+    pub(crate) unpublished_key: bool,
+    /// Life of access tokens in seconds; `None`: it is not said.
+    pub(crate) access_life: Option<u64>,
+    /// Give refresh tokens.
+    pub(crate) refresh_tokens: bool,
+    /// Give a new ID token at refresh.
+    pub(crate) id_token_at_refresh: bool,
+    /// Give an ID token at login.
+    pub(crate) id_token: bool,
+    /// Refuse authorization with this error.
+    pub(crate) refuse: Option<&'static str>,
+    /// Put `iss` into the answer to the browser (RFC 9207); the text, or our issuer for `None`.
+    pub(crate) answer_issuer: Option<Option<&'static str>>,
+    /// How the client has to authenticate: `client_secret_basic`, `client_secret_post`, `private_key_jwt`, `none`.
+    pub(crate) client_auth: &'static str,
+    /// PEM public key (EC) of the client, for `private_key_jwt`.
+    pub(crate) client_key: Option<String>,
+    /// Added to the provider's clock, in seconds.
+    pub(crate) clock_offset: i64,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let claims = json!({
+            "email": "ann@example.com", "email_verified": true, "name": "Ann Example", "preferred_username": "ann",
+            "groups": ["engineering"],
+        });
+        Self {
+            discovery: Reply::Normal,
+            jwks: Reply::Normal,
+            token: Reply::Normal,
+            userinfo: Reply::Normal,
+            document: Map::new(),
+            subject: "subject-of-ann".to_owned(),
+            claims: claims.as_object().unwrap().clone(),
+            forge: Map::new(),
+            forge_at_refresh: Map::new(),
+            userinfo_claims: Map::new(),
+            algorithm: Algorithm::RS256,
+            unpublished_key: false,
+            access_life: Some(300),
+            refresh_tokens: true,
+            id_token_at_refresh: true,
+            id_token: true,
+            refuse: None,
+            answer_issuer: Some(None),
+            client_auth: "client_secret_basic",
+            client_key: None,
+            clock_offset: 0,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The client of the identity provider, driven as a browser would, against the provider on loopback.
+
+mod discovery;
+mod login;
+mod logout;
+mod refresh;
+mod world;
