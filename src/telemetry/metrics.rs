@@ -1,12 +1,18 @@
 //! Metrics: an owned Prometheus recorder; modules ask for their handles once and keep them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tokio_util::sync::CancellationToken;
 
 pub mod catalogue;
+pub mod process;
 
+use catalogue::Kind;
 pub use catalogue::Name;
 
 /// The process's metrics.
@@ -17,12 +23,35 @@ pub struct Metrics {
 
 const METADATA: Metadata<'static> = Metadata::new("mcp_oidc_proxy", Level::INFO, None);
 
+/// How often histograms are folded into their buckets, so that their raw values do not pile up between scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 impl Metrics {
-    /// An empty registry with the buckets of the catalogue.
+    /// An empty registry with the buckets and help texts of the catalogue, and what is running as
+    /// `mcp_proxy_build_info`.
     pub fn new() -> Arc<Self> {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let builder = Name::ALL.iter().fold(PrometheusBuilder::new(), with_buckets);
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        Arc::new(Self { recorder, handle })
+        for name in Name::ALL {
+            let (key, help) = (KeyName::from_const_str(name.as_str()), name.help().into());
+            match name.kind() {
+                Kind::Counter => recorder.describe_counter(key, None, help),
+                Kind::Gauge => recorder.describe_gauge(key, None, help),
+                Kind::Histogram => recorder.describe_histogram(key, None, help),
+            }
+        }
+        let metrics = Self { recorder, handle };
+        metrics
+            .gauge(
+                Name::BuildInfo,
+                &[("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)],
+            )
+            .set(1.0);
+        metrics.counter(Name::Panics, &[]).absolute(0);
+        metrics.counter(Name::LogDropped, &[]).absolute(0);
+        metrics.gauge(Name::Draining, &[]).set(0.0);
+        Arc::new(metrics)
     }
 
     /// A counter. Ask once and keep the handle; labels come from config or from fixed sets only.
@@ -40,13 +69,61 @@ impl Metrics {
         self.recorder.register_histogram(&key(name, labels), &METADATA)
     }
 
-    /// The Prometheus text format.
+    /// The Prometheus text format: the catalogue, then the process and its runtime as they are now.
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        process::render(&mut text);
+        text
+    }
+
+    /// Keeps histograms small until cancelled; one task for the process.
+    pub async fn upkeep(self: Arc<Self>, until: CancellationToken) {
+        let mut tick = tokio::time::interval(UPKEEP);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = until.cancelled() => return,
+                _ = tick.tick() => self.handle.run_upkeep(),
+            }
+        }
     }
 }
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision that was built: `BUILD_REVISION` in the environment of the build.
+pub const REVISION: &str = match option_env!("BUILD_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+/// The compiler: `BUILD_RUSTC` in the environment of the build.
+pub const RUSTC: &str = match option_env!("BUILD_RUSTC") {
+    Some(version) => version,
+    None => "unknown",
+};
+
+#[expect(clippy::expect_used, reason = "refused are empty lists, and a test shows that the catalogue has none")]
+fn with_buckets(builder: PrometheusBuilder, name: &Name) -> PrometheusBuilder {
+    let Some(buckets) = name.buckets() else { return builder };
+    let matcher = Matcher::Full(name.as_str().to_owned());
+    builder.set_buckets_for_metric(matcher, buckets).expect("buckets of the catalogue are not empty")
+}
+
 fn key(name: Name, labels: &[(&'static str, &str)]) -> Key {
+    debug_assert!(
+        labels.iter().all(|(label, _)| name.labels().contains(label)),
+        "a label of {} is not in the catalogue: {labels:?}",
+        name.as_str()
+    );
     let labels: Vec<Label> = labels.iter().map(|(k, v)| Label::new(*k, (*v).to_owned())).collect();
     Key::from_parts(name.as_str(), labels)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,34 @@ macro_rules! catalogue {
     };
 }
 
+impl Name {
+    /// Upper bounds of a histogram's buckets, in seconds; `None` for other kinds.
+    pub fn buckets(self) -> Option<&'static [f64]> {
+        Some(match self {
+            Self::RequestDuration | Self::UpstreamDuration => &REQUEST,
+            Self::RequestOverhead => &OVERHEAD,
+            Self::StreamDuration => &STREAM,
+            Self::UpstreamConnect | Self::AuthCallbackDuration | Self::IdpDuration => &CALL,
+            Self::TokenValidationDuration => &VALIDATION,
+            Self::SessionOperationDuration => &STORE,
+            _ => return None,
+        })
+    }
+}
+
+/// 3 s and 5 s are the limits that the shipped alerts ask about; 80 s covers a slow tool.
+const REQUEST: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 20.0, 80.0];
+const OVERHEAD: [f64; 12] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+const STREAM: [f64; 10] =
+    [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
+const CALL: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const VALIDATION: [f64; 12] =
+    [0.000_001, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 1.0, 5.0];
+const STORE: [f64; 11] =
+    [0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0, 5.0];
+
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -77,6 +105,7 @@ catalogue! {
     ReloadTimestamp = "mcp_proxy_config_last_reload_success_timestamp_seconds", Gauge, [], "When the configuration was last loaded.";
     Reloads = "mcp_proxy_config_reloads_total", Counter, ["trigger", "result"], "Reloads of the configuration.";
     CertificateNotAfter = "mcp_proxy_tls_certificate_not_after_timestamp_seconds", Gauge, ["listener", "certificate"], "When a served certificate ends.";
+    CertificateReloads = "mcp_proxy_tls_certificate_reloads_total", Counter, ["listener", "result"], "Looks at certificate files that had changed: taken over, or refused while the old certificate serves on.";
     TlsHandshakes = "mcp_proxy_tls_handshakes_total", Counter, ["result", "version"], "TLS handshakes of clients.";
     Connections = "mcp_proxy_connections", Gauge, ["listener"], "Client connections open.";
     Draining = "mcp_proxy_draining", Gauge, [], "1 while the process is about to end.";
@@ -85,4 +114,37 @@ catalogue! {
     LabelOverflow = "mcp_proxy_metric_label_overflow_total", Counter, ["metric"], "Values that were counted as _other because their label was full.";
     LogDropped = "mcp_proxy_log_dropped_total", Counter, [], "Log lines dropped because the sink was too slow.";
     BuildInfo = "mcp_proxy_build_info", Gauge, ["version", "revision", "rustc"], "Always 1; the labels say what is running.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_histogram_has_buckets_and_nothing_else_has() {
+        for name in Name::ALL {
+            match (name.kind(), name.buckets()) {
+                (Kind::Histogram, Some(buckets)) => {
+                    assert!(buckets.windows(2).all(|pair| pair[0] < pair[1]), "{name:?}");
+                }
+                (Kind::Counter | Kind::Gauge, None) => {}
+                (kind, buckets) => panic!("{name:?}: {kind:?} with {buckets:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut seen = HashSet::new();
+        for name in Name::ALL {
+            let text = name.as_str();
+            assert!(seen.insert(text), "{text} is there twice");
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{text}");
+            assert_eq!(text.ends_with("_total"), name.kind() == Kind::Counter, "{text}");
+            assert!(name.kind() != Kind::Histogram || text.ends_with("_seconds"), "{text}");
+            assert!(name.help().ends_with('.'), "{text}");
+        }
+    }
 }
