@@ -30,7 +30,9 @@ impl Metrics {
     /// An empty registry with the buckets and help texts of the catalogue, and what is running as
     /// `mcp_proxy_build_info`.
     pub fn new() -> Arc<Self> {
-        let builder = Name::ALL.iter().fold(PrometheusBuilder::new(), with_buckets);
+        let builder = Name::ALL
+            .iter()
+            .fold(PrometheusBuilder::new(), with_buckets);
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         for name in Name::ALL {
@@ -45,7 +47,11 @@ impl Metrics {
         metrics
             .gauge(
                 Name::BuildInfo,
-                &[("version", VERSION), ("revision", REVISION), ("rustc", RUSTC)],
+                &[
+                    ("version", VERSION),
+                    ("revision", REVISION),
+                    ("rustc", RUSTC),
+                ],
             )
             .set(1.0);
         metrics.counter(Name::Panics, &[]).absolute(0);
@@ -56,7 +62,8 @@ impl Metrics {
 
     /// A counter. Ask once and keep the handle; labels come from config or from fixed sets only.
     pub fn counter(&self, name: Name, labels: &[(&'static str, &str)]) -> Counter {
-        self.recorder.register_counter(&key(name, labels), &METADATA)
+        self.recorder
+            .register_counter(&key(name, labels), &METADATA)
     }
 
     /// A gauge.
@@ -66,7 +73,8 @@ impl Metrics {
 
     /// A histogram.
     pub fn histogram(&self, name: Name, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder.register_histogram(&key(name, labels), &METADATA)
+        self.recorder
+            .register_histogram(&key(name, labels), &METADATA)
     }
 
     /// The Prometheus text format: the catalogue, then the process and its runtime as they are now.
@@ -108,20 +116,32 @@ pub const RUSTC: &str = match option_env!("BUILD_RUSTC") {
     None => "unknown",
 };
 
-#[expect(clippy::expect_used, reason = "refused are empty lists, and a test shows that the catalogue has none")]
+#[expect(
+    clippy::expect_used,
+    reason = "refused are empty lists, and a test shows that the catalogue has none"
+)]
 fn with_buckets(builder: PrometheusBuilder, name: &Name) -> PrometheusBuilder {
-    let Some(buckets) = name.buckets() else { return builder };
+    let Some(buckets) = name.buckets() else {
+        return builder;
+    };
     let matcher = Matcher::Full(name.as_str().to_owned());
-    builder.set_buckets_for_metric(matcher, buckets).expect("buckets of the catalogue are not empty")
+    builder
+        .set_buckets_for_metric(matcher, buckets)
+        .expect("buckets of the catalogue are not empty")
 }
 
 fn key(name: Name, labels: &[(&'static str, &str)]) -> Key {
     debug_assert!(
-        labels.iter().all(|(label, _)| name.labels().contains(label)),
+        labels
+            .iter()
+            .all(|(label, _)| name.labels().contains(label)),
         "a label of {} is not in the catalogue: {labels:?}",
         name.as_str()
     );
-    let labels: Vec<Label> = labels.iter().map(|(k, v)| Label::new(*k, (*v).to_owned())).collect();
+    let labels: Vec<Label> = labels
+        .iter()
+        .map(|(k, v)| Label::new(*k, (*v).to_owned()))
+        .collect();
     Key::from_parts(name.as_str(), labels)
 }
 

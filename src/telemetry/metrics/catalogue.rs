@@ -50,17 +50,24 @@ impl Name {
 }
 
 /// 3 s and 5 s are the limits that the shipped alerts ask about; 80 s covers a slow tool.
-const REQUEST: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 20.0, 80.0];
-const OVERHEAD: [f64; 12] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
-const STREAM: [f64; 10] =
-    [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0];
-const CALL: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const VALIDATION: [f64; 12] =
-    [0.000_001, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 1.0, 5.0];
-const STORE: [f64; 11] =
-    [0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0, 5.0];
+const REQUEST: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 20.0, 80.0,
+];
+const OVERHEAD: [f64; 12] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+];
+const STREAM: [f64; 10] = [
+    1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0,
+];
+const CALL: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+const VALIDATION: [f64; 12] = [
+    0.000_001, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 1.0, 5.0,
+];
+const STORE: [f64; 11] = [
+    0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0, 5.0,
+];
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,9 +148,20 @@ mod tests {
         for name in Name::ALL {
             let text = name.as_str();
             assert!(seen.insert(text), "{text} is there twice");
-            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{text}");
-            assert_eq!(text.ends_with("_total"), name.kind() == Kind::Counter, "{text}");
-            assert!(name.kind() != Kind::Histogram || text.ends_with("_seconds"), "{text}");
+            assert!(
+                text.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{text}"
+            );
+            assert_eq!(
+                text.ends_with("_total"),
+                name.kind() == Kind::Counter,
+                "{text}"
+            );
+            assert!(
+                name.kind() != Kind::Histogram || text.ends_with("_seconds"),
+                "{text}"
+            );
             assert!(name.help().ends_with('.'), "{text}");
         }
     }

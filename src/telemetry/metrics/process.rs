@@ -5,17 +5,45 @@ use std::fs;
 
 /// Names, kinds and help texts, in the order in which they are written.
 pub const FAMILIES: [(&str, &str, &str); 11] = [
-    ("process_cpu_seconds_total", "counter", "CPU time used, user and system."),
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time used, user and system.",
+    ),
     ("process_resident_memory_bytes", "gauge", "Memory in RAM."),
     ("process_virtual_memory_bytes", "gauge", "Address space."),
     ("process_open_fds", "gauge", "Open file descriptors."),
-    ("process_max_fds", "gauge", "File descriptors that may be open."),
-    ("process_start_time_seconds", "gauge", "When the process started, since the Unix epoch."),
+    (
+        "process_max_fds",
+        "gauge",
+        "File descriptors that may be open.",
+    ),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started, since the Unix epoch.",
+    ),
     ("process_threads", "gauge", "Threads of the process."),
-    ("mcp_proxy_tokio_workers", "gauge", "Worker threads of the runtime."),
-    ("mcp_proxy_tokio_alive_tasks", "gauge", "Tasks of the runtime that have not ended."),
-    ("mcp_proxy_tokio_global_queue_depth", "gauge", "Tasks that wait in the runtime's common queue."),
-    ("mcp_proxy_tokio_busy_seconds_total", "counter", "Time that the workers were busy, all together."),
+    (
+        "mcp_proxy_tokio_workers",
+        "gauge",
+        "Worker threads of the runtime.",
+    ),
+    (
+        "mcp_proxy_tokio_alive_tasks",
+        "gauge",
+        "Tasks of the runtime that have not ended.",
+    ),
+    (
+        "mcp_proxy_tokio_global_queue_depth",
+        "gauge",
+        "Tasks that wait in the runtime's common queue.",
+    ),
+    (
+        "mcp_proxy_tokio_busy_seconds_total",
+        "counter",
+        "Time that the workers were busy, all together.",
+    ),
 ];
 
 /// Ticks a second in `/proc/self/stat`; Linux shows 100 to programs on every platform (`USER_HZ`).
@@ -36,7 +64,10 @@ pub fn render(out: &mut String) {
     for ((name, kind, help), value) in FAMILIES.iter().zip(values.into_iter().chain(runtime())) {
         let Some(value) = value else { continue };
         // Writing to a String cannot fail.
-        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
+        let _ = write!(
+            out,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n"
+        );
     }
 }
 
@@ -57,15 +88,20 @@ impl Process {
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             // The second field is the program's name and may hold spaces and parentheses; count from its end.
             // What follows is field 3 of proc_pid_stat(5).
-            let fields: Vec<&str> =
-                stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+            let fields: Vec<&str> = stat
+                .rsplit_once(')')
+                .map_or("", |(_, rest)| rest)
+                .split_ascii_whitespace()
+                .collect();
             let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-            process.cpu_seconds =
-                field(14).zip(field(15)).map(|(user, system)| (user + system) / TICKS);
+            process.cpu_seconds = field(14)
+                .zip(field(15))
+                .map(|(user, system)| (user + system) / TICKS);
             process.threads = field(20);
             process.virtual_bytes = field(23);
-            process.start_seconds =
-                field(22).zip(boot_seconds()).map(|(ticks, boot)| boot + ticks / TICKS);
+            process.start_seconds = field(22)
+                .zip(boot_seconds())
+                .map(|(ticks, boot)| boot + ticks / TICKS);
         }
         process.resident_bytes = line_number("/proc/self/status", "VmRSS:").map(|kib| kib * 1024.0);
         process.max_fds = line_number("/proc/self/limits", "Max open files");
@@ -89,7 +125,9 @@ fn line_number(path: &str, start: &str) -> Option<f64> {
 }
 
 fn runtime() -> [Option<f64>; 4] {
-    let Ok(handle) = tokio::runtime::Handle::try_current() else { return [None; 4] };
+    let Ok(handle) = tokio::runtime::Handle::try_current() else {
+        return [None; 4];
+    };
     let metrics = handle.metrics();
     let count = |n: usize| Some(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
     [
@@ -113,8 +151,14 @@ mod tests {
         let mut text = String::new();
         render(&mut text);
         for (name, kind, _) in FAMILIES {
-            assert!(text.contains(&format!("# TYPE {name} {kind}\n{name} ")), "{name}\n{text}");
+            assert!(
+                text.contains(&format!("# TYPE {name} {kind}\n{name} ")),
+                "{name}\n{text}"
+            );
         }
-        assert!(!text.contains("NaN") && !text.contains("process_open_fds 0\n"), "{text}");
+        assert!(
+            !text.contains("NaN") && !text.contains("process_open_fds 0\n"),
+            "{text}"
+        );
     }
 }

@@ -32,8 +32,14 @@ fn the_whole_catalogue_is_exposed_with_help_and_kind() {
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        assert!(families.contains(&(name.as_str().to_owned(), kind.to_owned())), "{name:?}\n{text}");
-        assert!(text.contains(&format!("# HELP {} {}", name.as_str(), name.help())), "{name:?}");
+        assert!(
+            families.contains(&(name.as_str().to_owned(), kind.to_owned())),
+            "{name:?}\n{text}"
+        );
+        assert!(
+            text.contains(&format!("# HELP {} {}", name.as_str(), name.help())),
+            "{name:?}"
+        );
     }
     assert!(text.contains("http_request_duration_seconds_bucket{method=\"x\",route=\"x\",status_code=\"x\",le=\"80\"} 1"));
 }
@@ -42,25 +48,40 @@ fn the_whole_catalogue_is_exposed_with_help_and_kind() {
 fn every_line_is_a_comment_or_a_sample() {
     let metrics = Metrics::new();
     use_all(&metrics);
-    for line in metrics.render().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in metrics
+        .render()
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let (series, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let name = series.split('{').next().unwrap();
-        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{line}");
+        assert!(
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn a_label_value_cannot_forge_a_line() {
     let metrics = Metrics::new();
-    metrics.gauge(Name::BackendUp, &[("backend", "a\"} 1\nforged 2\\")]).set(0.0);
+    metrics
+        .gauge(Name::BackendUp, &[("backend", "a\"} 1\nforged 2\\")])
+        .set(0.0);
     let text = metrics.render();
-    assert!(!text.lines().any(|line| line.starts_with("forged")), "{text}");
+    assert!(
+        !text.lines().any(|line| line.starts_with("forged")),
+        "{text}"
+    );
 }
 
 #[test]
 fn what_is_running_can_be_read() {
     let text = Metrics::new().render();
-    assert!(text.contains("mcp_proxy_build_info{version=\"0.1.0\""), "{text}");
+    assert!(
+        text.contains("mcp_proxy_build_info{version=\"0.1.0\""),
+        "{text}"
+    );
     assert!(text.contains("mcp_proxy_draining 0"), "{text}");
 }
