@@ -9,6 +9,7 @@
 //! ```
 
 // Vocabulary: depends on nothing else of ours.
+pub mod build;
 pub mod claims;
 pub mod clock;
 pub mod ids;

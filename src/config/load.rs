@@ -26,6 +26,10 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
     /// `--port`: the port of the first listener.
     pub port: Option<u16>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+    /// `--public-url`.
+    pub public_url: Option<String>,
     /// Rules that other modules have on the configuration (what routes may look like).
     pub checks: Vec<Check>,
 }
@@ -312,8 +316,19 @@ fn apply_flags(sources: &Sources, layers: &mut Layers, problems: &mut Vec<Proble
             });
         }
     }
-    for (key, text) in &sources.flags {
-        let origin = Origin::Flag(format!("--set {key}"));
+    let named = [
+        ("--log-level", "logging.level", &sources.log_level),
+        ("--public-url", "public_url", &sources.public_url),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(flag, key, text)| Some((flag.to_owned(), key, text.as_ref()?)));
+    let set = sources
+        .flags
+        .iter()
+        .map(|(key, text)| (format!("--set {key}"), key.as_str(), text));
+    for (flag, key, text) in named.chain(set) {
+        let origin = Origin::Flag(flag);
         let result = KeyPath::parse(key).and_then(|path| {
             let value = match Shape::at(&path) {
                 Some(shape) => env::read_value(shape, text)?,
@@ -324,7 +339,7 @@ fn apply_flags(sources: &Sources, layers: &mut Layers, problems: &mut Vec<Proble
         });
         if let Err(message) = result {
             problems.push(Problem {
-                path: key.clone(),
+                path: key.to_owned(),
                 origin,
                 message,
             });
@@ -353,3 +368,6 @@ fn bind_bypass_to_loopback(sources: &Sources, env: &BTreeMap<String, String>, la
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod examples;

@@ -43,7 +43,7 @@ pub(super) fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Parsed, Vec<Probl
         return Err(vec![message]);
     }
     let Index {
-        origins,
+        mut origins,
         mut problems,
         ..
     } = index;
@@ -79,7 +79,31 @@ pub(super) fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Parsed, Vec<Probl
             format!("a merge key (`<<`) cannot be applied: {error}"),
         )]
     })?;
+    fill(&tree, &root, &mut origins);
     Ok(Parsed { tree, origins })
+}
+
+/// Gives what came by an alias or a merge key the place of what holds it.
+fn fill(node: &Value, path: &KeyPath, origins: &mut Origins) {
+    if origins.of(path) == Origin::Default {
+        let near = origins.near(path);
+        origins.set(path.clone(), near);
+    }
+    match node {
+        Value::Mapping(map) => {
+            for (key, value) in map {
+                if let Some(key) = key.as_str() {
+                    fill(value, &path.key(key), origins);
+                }
+            }
+        }
+        Value::Sequence(list) => {
+            for (index, value) in list.iter().enumerate() {
+                fill(value, &path.index(index), origins);
+            }
+        }
+        _ => {}
+    }
 }
 
 struct Index<'a> {
@@ -248,6 +272,13 @@ mod tests {
             problems[0]
         );
         assert!(problems[0].message.contains("cannot be read"));
+    }
+
+    #[test]
+    fn what_an_alias_brings_has_the_place_of_the_alias() {
+        let parsed = read("a: &x { k: 1 }\nb: *x\nc:\n  <<: *x\n").unwrap();
+        assert_eq!(place(&parsed, "b.k"), "c.yaml:2:1");
+        assert_eq!(place(&parsed, "c.k"), "c.yaml:3:1");
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub(super) fn address(checker: &mut Checker, at: &str, text: &str) {
                     at,
                     "the address must not hold a user or password; remove them",
                 );
-            } else if url.fragment().is_some() || url.query().is_some() {
+            } else if url.fragment().is_some() || (url.query().is_some() && !is_document(&url)) {
                 checker.add(
                     at,
                     format!("`{text}` must not have a query or fragment; remove them"),
@@ -103,6 +103,11 @@ pub(super) fn address(checker: &mut Checker, at: &str, text: &str) {
             ),
         ),
     }
+}
+
+/// The full address of a discovery document may have a query: some providers name a policy there.
+fn is_document(url: &url::Url) -> bool {
+    url.path().ends_with("/.well-known/openid-configuration")
 }
 
 fn is_loopback(url: &url::Url) -> bool {

@@ -221,6 +221,6 @@ fn upstream(text: &str) -> Result<bool, String> {
     Ok(url.scheme() == "https")
 }
 
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     http::uri::Authority::try_from(text).is_ok_and(|authority| !authority.as_str().contains('@'))
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::Checker;
 use super::files::{self, Pair};
+use super::{Checker, backends};
 use crate::config::Span;
 use crate::config::derived::{Address, default_public_url};
 use crate::urls::PublicUrl;
 
 pub(super) fn check(checker: &mut Checker) {
     public_url(checker);
+    hosts(checker);
     listeners(checker);
     limits(checker);
     prefix(checker);
@@ -30,6 +31,17 @@ fn public_url(checker: &mut Checker) {
             "public_url is not set; links and redirect URIs use {}",
             default_public_url(config.listen.first())
         )),
+    }
+}
+
+fn hosts(checker: &mut Checker) {
+    for (i, host) in checker.config.allowed_hosts.iter().enumerate() {
+        if !backends::is_authority(host) {
+            checker.add(
+                format!("allowed_hosts[{i}]"),
+                format!("`{host}` is not a host; write a name such as mcp.internal, or mcp.internal:8080"),
+            );
+        }
     }
 }
 

@@ -177,13 +177,13 @@ fn redis_settings(checker: &mut Checker, redis: &Redis) {
             );
         }
         for (i, node) in sentinel.nodes.iter().enumerate() {
-            if let Err(message) = redis_url(node) {
+            if let Err(message) = node_url(node) {
                 checker.add(format!("{at}.sentinel.nodes[{i}]"), message);
             }
         }
     }
     for (i, node) in redis.cluster.iter().enumerate() {
-        if let Err(message) = redis_url(node) {
+        if let Err(message) = node_url(node) {
             checker.add(format!("{at}.cluster[{i}]"), message);
         }
     }
@@ -220,6 +220,18 @@ fn redis_settings(checker: &mut Checker, redis: &Redis) {
             format!("{at}.key_prefix"),
             "the prefix must not hold braces, stars or spaces; write one such as `mcp:`",
         );
+    }
+}
+
+/// A node's address is no secret, so it must not hold one: it is shown by `print-config`.
+fn node_url(text: &str) -> Result<(), String> {
+    redis_url(text)?;
+    match url::Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(
+            "the address must not hold a user or password; use the keys `username` and `password`"
+                .to_owned(),
+        ),
+        _ => Ok(()),
     }
 }
 
