@@ -371,3 +371,9 @@ mod tests;
 
 #[cfg(test)]
 mod examples;
+
+#[cfg(test)]
+mod mistakes;
+
+#[cfg(test)]
+mod environment;

@@ -61,7 +61,9 @@ fn collect(node: &'static Value, into: &mut Vec<&'static str>) {
         .or_else(|| node.get("anyOf"))
         .and_then(Value::as_array)
     {
-        several.iter().for_each(|each| collect(each, into));
+        for each in several {
+            collect(each, into);
+        }
     }
 }
 
