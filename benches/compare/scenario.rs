@@ -1,0 +1,550 @@
+//! The kinds of work, and taking turns at them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
+use hyper::{Method, Request};
+use tokio_rustls::rustls;
+use url::Url;
+
+use crate::backend::{self, Backend};
+use crate::client::{self, Connection, Target};
+use crate::process;
+use crate::provider::{Alg, Provider};
+use crate::subjects::{Subject, Subjects};
+use crate::{Failure, Outcome};
+
+const TURNS: usize = 5;
+const CONNECTIONS: usize = 32;
+const SMALL: u32 = 8000;
+const FRESH: u32 = 2000;
+const DOWN: u32 = 400;
+const UP: u32 = 120;
+const HANDSHAKES: u32 = 300;
+const STREAMS: usize = 20;
+const EVENTS: u64 = 100;
+const GAP_MS: u64 = 20;
+const IDLE: usize = 500;
+
+/// A kind of work, and what both paid for it.
+pub(crate) struct Result {
+    pub(crate) name: &'static str,
+    /// Microseconds of CPU, or KiB of memory.
+    pub(crate) unit: &'static str,
+    pub(crate) nginx: f64,
+    pub(crate) proxy: f64,
+    /// Proxy to nginx: smallest, median and largest of the turns.
+    pub(crate) ratio: [f64; 3],
+    /// The ratio that is promised.
+    pub(crate) bar: Option<f64>,
+    /// A bound on the proxy's own figure instead of on the ratio.
+    pub(crate) limit: Option<f64>,
+}
+
+/// How the requests of a kind of work are made.
+type Make = Rc<dyn Fn(u32) -> Outcome<Request<Full<Bytes>>>>;
+
+/// Everything that is needed to go through the kinds of work.
+pub(crate) struct Plan<'a> {
+    subjects: &'a Subjects,
+    provider: &'a Provider,
+    nginx: Target,
+    proxy: Target,
+    asking: Option<Target>,
+    /// Cookies of a signed-in browser, for the proxy and for the one that asks Redis each time.
+    cookies: [String; 2],
+    /// A token that both have seen, and its audience.
+    token: String,
+    audience: String,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) async fn new(
+        subjects: &'a Subjects,
+        provider: &'a Provider,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> Outcome<Self> {
+        let target = |subject: &Subject| Target {
+            port: subject.port,
+            tls: Some(tls.clone()),
+        };
+        let proxy = target(&subjects.proxy);
+        let asking = subjects.asking.as_ref().map(target);
+        let audience = format!("https://localhost:{}/mcp", proxy.port);
+        let token = provider.access_token(Alg::Rs256, &audience)?;
+        let mut cookies = [String::new(), String::new()];
+        if let Some(asking) = &asking {
+            discovered(&proxy, &token).await?;
+            cookies = [sign_in(&proxy).await?, sign_in(asking).await?];
+        }
+        Ok(Self {
+            subjects,
+            provider,
+            nginx: target(&subjects.nginx),
+            proxy,
+            asking,
+            cookies,
+            token,
+            audience,
+        })
+    }
+
+    /// Goes through all kinds of work.
+    pub(crate) async fn run(&self, backend: &Backend) -> Outcome<Vec<Result>> {
+        // Memory first: later work leaves pages behind that would hide it.
+        let mut results = vec![self.idle_streams().await?];
+        let seen = seen(&self.token, 0, CONNECTIONS)?;
+        results.push(
+            self.turns(
+                "small POST, bearer seen before",
+                CONNECTIONS,
+                SMALL,
+                [&seen, &seen],
+                Some(1.35),
+            )
+            .await?,
+        );
+        for (name, alg, bar) in [
+            ("small POST, fresh RS256 token", Alg::Rs256, 2.5),
+            ("small POST, fresh ES256 token", Alg::Es256, 4.3),
+        ] {
+            results.push(self.fresh(name, alg, bar).await?);
+        }
+        let session = page(&self.cookies[0]);
+        results.push(
+            self.turns(
+                "small POST, session, recently seen",
+                CONNECTIONS,
+                SMALL,
+                [&session, &session],
+                Some(1.4),
+            )
+            .await?,
+        );
+        if let (Some(target), Some(subject)) = (&self.asking, &self.subjects.asking) {
+            let session = page(&self.cookies[1]);
+            let pair = Pair {
+                target,
+                id: subject.id,
+                makes: [&session, &session],
+            };
+            results.push(
+                self.turns_with(
+                    &pair,
+                    "small POST, session, read from Redis",
+                    CONNECTIONS,
+                    SMALL,
+                    Some(2.0),
+                )
+                .await?,
+            );
+        }
+        let down = seen(&self.token, 256 << 10, 0)?;
+        results.push(
+            self.turns("256 KiB down", 8, DOWN, [&down, &down], Some(0.7))
+                .await?,
+        );
+        let up = seen(&self.token, 0, 1 << 20)?;
+        results.push(
+            self.turns("1 MiB up, looked at", 4, UP, [&up, &up], Some(0.9))
+                .await?,
+        );
+        results.extend(self.events(backend).await?);
+        results.push(self.handshakes().await?);
+        Ok(results)
+    }
+
+    async fn turns(
+        &self,
+        name: &'static str,
+        connections: usize,
+        count: u32,
+        makes: [&Make; 2],
+        bar: Option<f64>,
+    ) -> Outcome<Result> {
+        let pair = Pair {
+            target: &self.proxy,
+            id: self.subjects.proxy.id,
+            makes,
+        };
+        self.turns_with(&pair, name, connections, count, bar).await
+    }
+
+    async fn turns_with(
+        &self,
+        pair: &Pair<'_>,
+        name: &'static str,
+        connections: usize,
+        count: u32,
+        bar: Option<f64>,
+    ) -> Outcome<Result> {
+        println!("... {name}");
+        let mut nginx = open(&self.nginx, connections).await?;
+        let mut proxy = open(pair.target, connections).await?;
+        let mut costs = Vec::new();
+        // The turn before the first warms up.
+        for turn in 0..=TURNS {
+            let count = if turn == 0 { count / 8 } else { count };
+            let (theirs, back) = measured(
+                name,
+                self.subjects.nginx.id,
+                count,
+                run(nginx, count, pair.makes[0]),
+            )
+            .await?;
+            nginx = back;
+            let (ours, back) =
+                measured(name, pair.id, count, run(proxy, count, pair.makes[1])).await?;
+            proxy = back;
+            costs.push([theirs, ours]);
+        }
+        Ok(summary(name, "µs", &costs[1..], bar))
+    }
+
+    /// Every request with a token that was never seen.
+    async fn fresh(&self, name: &'static str, alg: Alg, bar: f64) -> Outcome<Result> {
+        println!("... {name}");
+        let mut nginx = open(&self.nginx, CONNECTIONS).await?;
+        let mut proxy = open(&self.proxy, CONNECTIONS).await?;
+        let mut costs = Vec::new();
+        for turn in 0..=TURNS {
+            let count = if turn == 0 { FRESH / 8 } else { FRESH };
+            let tokens: Outcome<Vec<String>> = (0..count)
+                .map(|_| self.provider.access_token(alg, &self.audience))
+                .collect();
+            let (tokens, body) = (tokens?, call(0));
+            let make: Make = Rc::new(move |index| {
+                let token = tokens.get(index as usize).ok_or("too few tokens")?;
+                Ok(post("/mcp")
+                    .header(AUTHORIZATION, format!("Bearer {token}"))
+                    .body(Full::new(body.clone()))?)
+            });
+            let (theirs, back) = measured(
+                name,
+                self.subjects.nginx.id,
+                count,
+                run(nginx, count, &make),
+            )
+            .await?;
+            nginx = back;
+            let (ours, back) = measured(
+                name,
+                self.subjects.proxy.id,
+                count,
+                run(proxy, count, &make),
+            )
+            .await?;
+            proxy = back;
+            costs.push([theirs, ours]);
+        }
+        Ok(summary(name, "µs", &costs[1..], Some(bar)))
+    }
+
+    /// CPU per event, and how much later it arrives than straight from the backend.
+    async fn events(&self, backend: &Backend) -> Outcome<Vec<Result>> {
+        const NAME: &str = "event streams, per event";
+        println!("... {NAME}");
+        let direct = Target {
+            port: backend.port,
+            tls: None,
+        };
+        let count = u32::try_from(EVENTS)? * u32::try_from(STREAMS)?;
+        let stagger = Duration::from_millis(GAP_MS) / u32::try_from(STREAMS)?;
+        let request = |token: String| move || stream(&token, EVENTS);
+        let (mut costs, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            let plain =
+                client::streams(&direct, STREAMS, stagger, request(self.token.clone())).await?;
+            let run = client::streams(&self.nginx, STREAMS, stagger, request(self.token.clone()));
+            let (theirs, nginx) = measured(NAME, self.subjects.nginx.id, count, run).await?;
+            let run = client::streams(&self.proxy, STREAMS, stagger, request(self.token.clone()));
+            let (ours, proxy) = measured(NAME, self.subjects.proxy.id, count, run).await?;
+            for delays in [&plain, &nginx, &proxy] {
+                if delays.len() != count as usize {
+                    return Err(format!("{} of {count} events arrived", delays.len()).into());
+                }
+            }
+            let added = |through: &[u64], part: f64| {
+                (quantile(through, part) - quantile(&plain, part)).max(0.1)
+            };
+            p50.push([added(&nginx, 0.5), added(&proxy, 0.5)]);
+            p99.push([added(&nginx, 0.99), added(&proxy, 0.99)]);
+            costs.push([theirs, ours]);
+        }
+        let limited = |mut result: Result, limit| {
+            result.limit = Some(limit);
+            result
+        };
+        Ok(vec![
+            summary(NAME, "µs", &costs, Some(1.0)),
+            limited(
+                summary("event streams, added p50", "µs late", &p50, None),
+                40.0,
+            ),
+            limited(
+                summary("event streams, added p99", "µs late", &p99, None),
+                100.0,
+            ),
+        ])
+    }
+
+    async fn idle_streams(&self) -> Outcome<Result> {
+        println!("... idle streams");
+        let mut kib = [0.0; 2];
+        for (slot, (target, subject)) in [
+            (&self.nginx, &self.subjects.nginx),
+            (&self.proxy, &self.subjects.proxy),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            drop(client::open_streams(target, 8, || stream(&self.token, 0)).await?);
+            let before = process::resident(subject.id)?;
+            let open = client::open_streams(target, IDLE, || stream(&self.token, 0)).await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let grown = process::resident(subject.id)?.saturating_sub(before);
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a memory size, rounded for print"
+            )]
+            let each = grown as f64 / 1024.0 / open.len() as f64;
+            kib[slot] = each;
+        }
+        let mut result = summary("idle streams, memory each", "KiB", &[kib], None);
+        result.limit = Some(40.0);
+        Ok(result)
+    }
+
+    async fn handshakes(&self) -> Outcome<Result> {
+        const NAME: &str = "full TLS 1.3 handshake";
+        println!("... {NAME}");
+        let mut costs = Vec::new();
+        for turn in 0..=TURNS {
+            let count = if turn == 0 {
+                HANDSHAKES / 8
+            } else {
+                HANDSHAKES
+            };
+            let (theirs, ()) = measured(
+                NAME,
+                self.subjects.nginx.id,
+                count,
+                self.nginx.handshakes(count),
+            )
+            .await?;
+            let (ours, ()) = measured(
+                NAME,
+                self.subjects.proxy.id,
+                count,
+                self.proxy.handshakes(count),
+            )
+            .await?;
+            costs.push([theirs, ours]);
+        }
+        Ok(summary(NAME, "µs", &costs[1..], Some(0.58)))
+    }
+}
+
+/// The proxy that takes part in a kind of work, and the requests for nginx and for it.
+struct Pair<'a> {
+    target: &'a Target,
+    id: u32,
+    makes: [&'a Make; 2],
+}
+
+async fn open(target: &Target, number: usize) -> Outcome<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(number);
+    for _ in 0..number {
+        connections.push(target.connect().await?);
+    }
+    Ok(connections)
+}
+
+async fn run(connections: Vec<Connection>, count: u32, make: &Make) -> Outcome<Vec<Connection>> {
+    let make = make.clone();
+    client::closed_loop(connections, count, move |index| make(index)).await
+}
+
+/// CPU microseconds of process `id` for each of `count` units of the work.
+async fn measured<T>(
+    name: &str,
+    id: u32,
+    count: u32,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<(f64, T)> {
+    let before = process::cpu_nanos(id)?;
+    let given = work
+        .await
+        .map_err(|error| Failure::from(format!("{name}, process {id}: {error}")))?;
+    let nanos = process::cpu_nanos(id)?.saturating_sub(before);
+    #[expect(clippy::cast_precision_loss, reason = "less than 2^52 ns is 52 days")]
+    let micros = nanos as f64 / 1000.0 / f64::from(count);
+    Ok((micros, given))
+}
+
+fn summary(name: &'static str, unit: &'static str, costs: &[[f64; 2]], bar: Option<f64>) -> Result {
+    let ratios = sorted(costs.iter().map(|[nginx, proxy]| proxy / nginx));
+    let middle = |values: Vec<f64>| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    let edge = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
+    Result {
+        name,
+        unit,
+        nginx: middle(sorted(costs.iter().map(|cost| cost[0]))),
+        proxy: middle(sorted(costs.iter().map(|cost| cost[1]))),
+        ratio: [
+            edge(ratios.first()),
+            middle(ratios.clone()),
+            edge(ratios.last()),
+        ],
+        bar,
+        limit: None,
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Microseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a quantile of some thousand delays"
+)]
+fn quantile(nanos: &[u64], part: f64) -> f64 {
+    let mut nanos = nanos.to_vec();
+    nanos.sort_unstable();
+    let index = ((nanos.len() as f64 - 1.0) * part).round() as usize;
+    nanos
+        .get(index)
+        .map_or(f64::NAN, |nanos| *nanos as f64 / 1000.0)
+}
+
+fn post(path: &str) -> http::request::Builder {
+    Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25")
+}
+
+/// A tool call of about 140 bytes, or of `size`.
+fn call(size: usize) -> Bytes {
+    const HEAD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{"query":""#;
+    const TAIL: &str = r#""}}}"#;
+    let fill = size.max(140).saturating_sub(HEAD.len() + TAIL.len());
+    Bytes::from(format!("{HEAD}{}{TAIL}", "x".repeat(fill)))
+}
+
+/// POSTs with one and the same token: `size` bytes of answer, `body` bytes of request.
+fn seen(token: &str, size: u64, body: usize) -> Outcome<Make> {
+    let authorization = format!("Bearer {token}");
+    let body = call(body);
+    // What every request shares is made once.
+    let template = post("/mcp")
+        .header(AUTHORIZATION, authorization)
+        .header(backend::SIZE, size)
+        .body(())?;
+    Ok(Rc::new(move |_| {
+        Ok(template.clone().map(|()| Full::new(body.clone())))
+    }))
+}
+
+/// POSTs with a browser's session.
+fn page(cookies: &str) -> Make {
+    let (cookies, body) = (cookies.to_owned(), call(0));
+    Rc::new(move |_| {
+        let request = post("/page")
+            .header(COOKIE, &cookies)
+            .header("sec-fetch-site", "same-origin");
+        Ok(request.body(Full::new(body.clone()))?)
+    })
+}
+
+fn stream(token: &str, events: u64) -> Outcome<Request<Full<Bytes>>> {
+    Ok(Request::builder()
+        .uri("/mcp")
+        .header(HOST, "localhost")
+        .header(ACCEPT, "text/event-stream")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(backend::EVENTS, events)
+        .header(backend::GAP, GAP_MS)
+        .body(Full::default())?)
+}
+
+/// Waits until the proxy has found its provider's keys.
+async fn discovered(proxy: &Target, token: &str) -> Outcome<()> {
+    let mut last = None;
+    for _ in 0..200 {
+        let mut connection = proxy.connect().await?;
+        let request = post("/mcp")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::new(call(0)))?;
+        let status = connection.send_request(request).await?.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        last = Some(status);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(format!("the proxy did not accept a good token within 10 s, last: {last:?}").into())
+}
+
+/// Signs in as a browser would, and gives the session's cookies.
+async fn sign_in(proxy: &Target) -> Outcome<String> {
+    let origin = format!("https://localhost:{}", proxy.port);
+    let mut cookies: Vec<String> = Vec::new();
+    let mut url = Url::parse(&format!("{origin}/page"))?;
+    for _ in 0..6 {
+        let ours = url.origin().ascii_serialization() == origin;
+        let port = url.port_or_known_default().ok_or("no port")?;
+        let target = if ours {
+            proxy.clone()
+        } else {
+            Target { port, tls: None }
+        };
+        let mut request = Request::builder()
+            .uri(&url[url::Position::BeforePath..])
+            .header(HOST, url.authority())
+            .header(ACCEPT, "text/html")
+            .header("sec-fetch-site", "none")
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document");
+        if ours && !cookies.is_empty() {
+            request = request.header(COOKIE, cookies.join("; "));
+        }
+        let response = target
+            .connect()
+            .await?
+            .send_request(request.body(Full::default())?)
+            .await?;
+        for cookie in response.headers().get_all(SET_COOKIE) {
+            let pair = cookie
+                .to_str()?
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let name = pair.split('=').next().unwrap_or_default().to_owned() + "=";
+            cookies.retain(|known| !known.starts_with(&name));
+            if !cookie.to_str()?.contains("Max-Age=0") {
+                cookies.push(pair);
+            }
+        }
+        match response.headers().get(LOCATION) {
+            Some(location) => url = url.join(location.to_str()?)?,
+            None if response.status().is_success() && ours => return Ok(cookies.join("; ")),
+            None => return Err(format!("sign-in ended at {url} with {}", response.status()).into()),
+        }
+    }
+    Err("sign-in goes round in circles".into())
+}
