@@ -12,6 +12,8 @@ mod backend;
 mod client;
 mod process;
 mod provider;
+mod ready;
+mod requests;
 mod scenario;
 mod subjects;
 mod table;

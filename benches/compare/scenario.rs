@@ -1,22 +1,19 @@
 //! The kinds of work, and taking turns at them.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
-use hyper::{Method, Request};
+use hyper::header::AUTHORIZATION;
 use tokio_rustls::rustls;
-use url::Url;
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::client::{self, Connection, Target};
-use crate::process;
 use crate::provider::{Alg, Provider};
+use crate::ready::{discovered, sign_in};
+use crate::requests::{GAP_MS, Make, call, page, post, seen, stream};
 use crate::subjects::{Subject, Subjects};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, process};
 
 const TURNS: usize = 5;
 const CONNECTIONS: usize = 32;
@@ -27,7 +24,6 @@ const UP: u32 = 120;
 const HANDSHAKES: u32 = 300;
 const STREAMS: usize = 20;
 const EVENTS: u64 = 100;
-const GAP_MS: u64 = 20;
 const IDLE: usize = 500;
 
 /// A kind of work, and what both paid for it.
@@ -44,9 +40,6 @@ pub(crate) struct Result {
     /// A bound on the proxy's own figure instead of on the ratio.
     pub(crate) limit: Option<f64>,
 }
-
-/// How the requests of a kind of work are made.
-type Make = Rc<dyn Fn(u32) -> Outcome<Request<Full<Bytes>>>>;
 
 /// Everything that is needed to go through the kinds of work.
 pub(crate) struct Plan<'a> {
@@ -97,13 +90,13 @@ impl<'a> Plan<'a> {
     pub(crate) async fn run(&self, backend: &Backend) -> Outcome<Vec<Result>> {
         // Memory first: later work leaves pages behind that would hide it.
         let mut results = vec![self.idle_streams().await?];
-        let seen = seen(&self.token, 0, CONNECTIONS)?;
+        let known = seen(&self.token, 0, CONNECTIONS)?;
         results.push(
             self.turns(
                 "small POST, bearer seen before",
                 CONNECTIONS,
                 SMALL,
-                [&seen, &seen],
+                [&known, &known],
                 Some(1.35),
             )
             .await?,
@@ -217,7 +210,7 @@ impl<'a> Plan<'a> {
                 .map(|_| self.provider.access_token(alg, &self.audience))
                 .collect();
             let (tokens, body) = (tokens?, call(0));
-            let make: Make = Rc::new(move |index| {
+            let make: Make = std::rc::Rc::new(move |index| {
                 let token = tokens.get(index as usize).ok_or("too few tokens")?;
                 Ok(post("/mcp")
                     .header(AUTHORIZATION, format!("Bearer {token}"))
@@ -425,126 +418,4 @@ fn quantile(nanos: &[u64], part: f64) -> f64 {
     nanos
         .get(index)
         .map_or(f64::NAN, |nanos| *nanos as f64 / 1000.0)
-}
-
-fn post(path: &str) -> http::request::Builder {
-    Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(HOST, "localhost")
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2025-11-25")
-}
-
-/// A tool call of about 140 bytes, or of `size`.
-fn call(size: usize) -> Bytes {
-    const HEAD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{"query":""#;
-    const TAIL: &str = r#""}}}"#;
-    let fill = size.max(140).saturating_sub(HEAD.len() + TAIL.len());
-    Bytes::from(format!("{HEAD}{}{TAIL}", "x".repeat(fill)))
-}
-
-/// POSTs with one and the same token: `size` bytes of answer, `body` bytes of request.
-fn seen(token: &str, size: u64, body: usize) -> Outcome<Make> {
-    let authorization = format!("Bearer {token}");
-    let body = call(body);
-    // What every request shares is made once.
-    let template = post("/mcp")
-        .header(AUTHORIZATION, authorization)
-        .header(backend::SIZE, size)
-        .body(())?;
-    Ok(Rc::new(move |_| {
-        Ok(template.clone().map(|()| Full::new(body.clone())))
-    }))
-}
-
-/// POSTs with a browser's session.
-fn page(cookies: &str) -> Make {
-    let (cookies, body) = (cookies.to_owned(), call(0));
-    Rc::new(move |_| {
-        let request = post("/page")
-            .header(COOKIE, &cookies)
-            .header("sec-fetch-site", "same-origin");
-        Ok(request.body(Full::new(body.clone()))?)
-    })
-}
-
-fn stream(token: &str, events: u64) -> Outcome<Request<Full<Bytes>>> {
-    Ok(Request::builder()
-        .uri("/mcp")
-        .header(HOST, "localhost")
-        .header(ACCEPT, "text/event-stream")
-        .header(AUTHORIZATION, format!("Bearer {token}"))
-        .header(backend::EVENTS, events)
-        .header(backend::GAP, GAP_MS)
-        .body(Full::default())?)
-}
-
-/// Waits until the proxy has found its provider's keys.
-async fn discovered(proxy: &Target, token: &str) -> Outcome<()> {
-    let mut last = None;
-    for _ in 0..200 {
-        let mut connection = proxy.connect().await?;
-        let request = post("/mcp")
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .body(Full::new(call(0)))?;
-        let status = connection.send_request(request).await?.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        last = Some(status);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err(format!("the proxy did not accept a good token within 10 s, last: {last:?}").into())
-}
-
-/// Signs in as a browser would, and gives the session's cookies.
-async fn sign_in(proxy: &Target) -> Outcome<String> {
-    let origin = format!("https://localhost:{}", proxy.port);
-    let mut cookies: Vec<String> = Vec::new();
-    let mut url = Url::parse(&format!("{origin}/page"))?;
-    for _ in 0..6 {
-        let ours = url.origin().ascii_serialization() == origin;
-        let port = url.port_or_known_default().ok_or("no port")?;
-        let target = if ours {
-            proxy.clone()
-        } else {
-            Target { port, tls: None }
-        };
-        let mut request = Request::builder()
-            .uri(&url[url::Position::BeforePath..])
-            .header(HOST, url.authority())
-            .header(ACCEPT, "text/html")
-            .header("sec-fetch-site", "none")
-            .header("sec-fetch-mode", "navigate")
-            .header("sec-fetch-dest", "document");
-        if ours && !cookies.is_empty() {
-            request = request.header(COOKIE, cookies.join("; "));
-        }
-        let response = target
-            .connect()
-            .await?
-            .send_request(request.body(Full::default())?)
-            .await?;
-        for cookie in response.headers().get_all(SET_COOKIE) {
-            let pair = cookie
-                .to_str()?
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            let name = pair.split('=').next().unwrap_or_default().to_owned() + "=";
-            cookies.retain(|known| !known.starts_with(&name));
-            if !cookie.to_str()?.contains("Max-Age=0") {
-                cookies.push(pair);
-            }
-        }
-        match response.headers().get(LOCATION) {
-            Some(location) => url = url.join(location.to_str()?)?,
-            None if response.status().is_success() && ours => return Ok(cookies.join("; ")),
-            None => return Err(format!("sign-in ended at {url} with {}", response.status()).into()),
-        }
-    }
-    Err("sign-in goes round in circles".into())
 }
