@@ -412,3 +412,6 @@ impl Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,11 @@ impl Forwarder {
         }
     }
 
+    /// Puts the identity headers that backends are sent on an answer of forward-auth.
+    pub fn introduce(&self, identity: &Identity, headers: &mut http::HeaderMap) {
+        self.rules.identify(identity, headers);
+    }
+
     /// Sends a permitted request. On `mcp` routes the body was collected for the look at the call and is whole.
     ///
     /// # Errors

@@ -159,6 +159,15 @@ impl Issuers {
         })
     }
 
+    /// The main provider.
+    #[cfg(test)]
+    pub(super) fn main(&self) -> Option<Arc<Provider>> {
+        self.0.iter().find_map(|issuer| match &issuer.keys {
+            Keys::Main { provider, .. } => Some(Arc::clone(provider)),
+            Keys::Listed(_) => None,
+        })
+    }
+
     /// Keeps keys and discovery of the listed issuers fresh, until cancelled. The main provider does that itself.
     pub(super) async fn watch(&self, until: CancellationToken) {
         join_all(self.0.iter().filter_map(|issuer| match &issuer.keys {

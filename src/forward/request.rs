@@ -80,14 +80,19 @@ impl HeadRules {
         };
         self.introduce(from, inbound, &mut to);
         if let Some(identity) = identity {
-            for (name, value) in self.introducer.prepare(identity.claims()).headers() {
-                to.insert(name.clone(), value.clone());
-            }
+            self.identify(identity, &mut to);
         }
         for (name, value) in upstream.headers() {
             to.insert(name.clone(), value.clone());
         }
         to
+    }
+
+    /// The identity headers alone.
+    pub(super) fn identify(&self, identity: &Identity, to: &mut HeaderMap) {
+        for (name, value) in self.introducer.prepare(identity.claims()).headers() {
+            to.insert(name.clone(), value.clone());
+        }
     }
 
     fn copy(&self, from: &HeaderMap, upstream: &Upstream, is_mcp: bool, to: &mut HeaderMap) {

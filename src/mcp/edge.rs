@@ -74,8 +74,8 @@ impl Edge {
     }
 
     /// Judges the authority that a request was sent to: 400 when there is none or there are several, 421 when it
-    /// is not ours (a page of another name that was made to resolve to this machine). `/health`, `/ready`,
-    /// `/metrics` and forward-auth are asked for by infrastructure under any name and are not judged here.
+    /// is not ours (a page of another name that was made to resolve to this machine). Probes ask for `/health`, `/ready`
+    /// and `/metrics` under any name; they are not judged here.
     pub fn host(&self, parts: &Parts) -> Result<(), Reject> {
         let mut hosts = parts.headers.get_all(HOST).iter();
         let header = hosts.next().map(|host| host.to_str().unwrap_or_default());

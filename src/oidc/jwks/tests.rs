@@ -275,6 +275,6 @@ fn symmetric_and_unknown_algorithms_have_no_name_here() {
     for name in [
         "none", "None", "HS256", "HS512", "ES512", "ES256K", "", "rs256",
     ] {
-        assert_eq!(set::algorithm(name), None, "{name}");
+        assert_eq!(algorithm(name), None, "{name}");
     }
 }
