@@ -250,58 +250,64 @@ impl Authn {
         let refuse = |refusal| self.challenger.reject(target, Some(refusal), page);
         match (only(headers, &AUTHORIZATION)?, only(headers, &X_API_KEY)?) {
             (Some(_), Some(_)) => Err(ambiguous("Authorization and X-API-Key")),
-            (Some(header), None) => {
-                let token = match token(header) {
-                    Ok(token) => token,
-                    Err(refusal) => {
-                        self.meters.denied(NOBODY, "bearer_jwt", refusal);
-                        return Err(refuse(refusal));
-                    }
-                };
-                let judged = self
-                    .bearer
-                    .judge(header.as_bytes(), token, target, inbound)
-                    .await;
-                let issuer = judged.issuer.as_deref();
-                let label = issuer.map_or(NOBODY, |issuer| &*issuer.label);
-                match judged.outcome {
-                    Ok(identity) => {
-                        if let Some(issuer) = issuer {
-                            issuer.accepted.increment(1);
-                        }
-                        Ok(Caller::Known(identity))
-                    }
-                    Err(Failure::Refused(refusal)) => {
-                        self.meters.denied(label, "bearer_jwt", refusal);
-                        Err(refuse(refusal))
-                    }
-                    Err(Failure::Unavailable(why)) => {
-                        self.meters.error(label, "bearer_jwt", "keys_unavailable");
-                        Err(Reject::unavailable(
-                            Code::KeysUnavailable,
-                            Fault::Provider,
-                            "The keys to check your token with cannot be read just now. Your token may be good; try again.",
-                        )
-                        .because(why))
-                    }
-                }
-            }
-            (None, Some(key)) => match self.keys.find(key.as_bytes()) {
-                Some(identity) => {
-                    self.meters.api_key.increment(1);
-                    Ok(Caller::Known(identity))
-                }
-                None => {
-                    self.meters
-                        .denied(NOBODY, "api_key", Refusal::UnknownApiKey);
-                    Err(refuse(Refusal::UnknownApiKey))
-                }
-            },
+            (Some(header), None) => self
+                .by_token(header, target, inbound)
+                .await
+                .unwrap_or_else(|refusal| Err(refuse(refusal))),
+            (None, Some(key)) => self.by_key(key).map_err(refuse),
             (None, None) => match self.session(headers, navigations).await? {
                 Some(identity) => Ok(Caller::Known(identity)),
                 None if target.route().public => Ok(Caller::Anonymous),
                 None => Err(self.challenger.reject(target, None, page)),
             },
+        }
+    }
+
+    fn by_key(&self, key: &HeaderValue) -> Result<Caller, Refusal> {
+        let Some(identity) = self.keys.find(key.as_bytes()) else {
+            self.meters
+                .denied(NOBODY, "api_key", Refusal::UnknownApiKey);
+            return Err(Refusal::UnknownApiKey);
+        };
+        self.meters.api_key.increment(1);
+        Ok(Caller::Known(identity))
+    }
+
+    /// The inner result is for what is no refusal of the token: keys that cannot be read.
+    async fn by_token(
+        &self,
+        header: &HeaderValue,
+        target: &Target,
+        inbound: &Inbound,
+    ) -> Result<Result<Caller, Reject>, Refusal> {
+        let token =
+            token(header).inspect_err(|refusal| self.meters.denied(NOBODY, FLOW, *refusal))?;
+        let judged = self
+            .bearer
+            .judge(header.as_bytes(), token, target, inbound)
+            .await;
+        let issuer = judged.issuer.as_deref();
+        let label = issuer.map_or(NOBODY, |issuer| &*issuer.label);
+        match judged.outcome {
+            Ok(identity) => {
+                if let Some(issuer) = issuer {
+                    issuer.accepted.increment(1);
+                }
+                Ok(Ok(Caller::Known(identity)))
+            }
+            Err(Failure::Refused(refusal)) => {
+                self.meters.denied(label, FLOW, refusal);
+                Err(refusal)
+            }
+            Err(Failure::Unavailable(why)) => {
+                self.meters.error(label, FLOW, "keys_unavailable");
+                Ok(Err(Reject::unavailable(
+                    Code::KeysUnavailable,
+                    Fault::Provider,
+                    "The keys to check your token with cannot be read just now. Your token may be good; try again.",
+                )
+                .because(why)))
+            }
         }
     }
 
@@ -342,6 +348,9 @@ impl std::fmt::Debug for Authn {
             .finish_non_exhaustive()
     }
 }
+
+/// Flow label of bearer tokens.
+const FLOW: &str = "bearer_jwt";
 
 /// The one header of a name; several are ambiguous.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Reject> {

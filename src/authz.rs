@@ -33,6 +33,12 @@ impl Permit {
             Caller::Known(identity) => Some(identity),
         }
     }
+
+    /// A permit without a decision, for tests of what comes after it.
+    #[cfg(test)]
+    pub(crate) fn for_test(target: Target, caller: Caller) -> Self {
+        Self { target, caller }
+    }
 }
 
 /// The compiled rules of all routes.

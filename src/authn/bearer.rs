@@ -107,7 +107,7 @@ impl Bearer {
     ) -> Judged {
         match self.verified(header, token, inbound).await {
             Ok(verified) => Judged {
-                outcome: self.admit(&verified, target),
+                outcome: admit(&verified, target),
                 issuer: Some(Arc::clone(&verified.issuer)),
             },
             Err((issuer, failure)) => Judged {
@@ -115,29 +115,6 @@ impl Bearer {
                 outcome: Err(failure),
             },
         }
-    }
-
-    /// What is judged on every request, whether the token was seen before or not.
-    fn admit(&self, verified: &Verified, target: &Target) -> Result<Identity, Failure> {
-        let listed = |audience: &str| {
-            [&target.route().audiences, &verified.issuer.audiences]
-                .into_iter()
-                .any(|list| list.iter().any(|each| each == audience))
-        };
-        if !verified
-            .audiences
-            .iter()
-            .any(|audience| target.accepts_audience(audience) || listed(audience))
-        {
-            return Err(Failure::Refused(Refusal::WrongAudience));
-        }
-        Ok(Identity {
-            claims: Arc::clone(&verified.claims),
-            credential: Credential::Bearer,
-            scopes: Arc::clone(&verified.scopes),
-            client_id: verified.client_id.clone(),
-            expires: Some(verified.expires),
-        })
     }
 
     async fn verified(
@@ -252,4 +229,27 @@ impl Bearer {
             issuer: Arc::clone(issuer),
         })
     }
+}
+
+/// What is judged on every request, whether the token was seen before or not.
+fn admit(verified: &Verified, target: &Target) -> Result<Identity, Failure> {
+    let listed = |audience: &str| {
+        [&target.route().audiences, &verified.issuer.audiences]
+            .into_iter()
+            .any(|list| list.iter().any(|each| each == audience))
+    };
+    if !verified
+        .audiences
+        .iter()
+        .any(|audience| target.accepts_audience(audience) || listed(audience))
+    {
+        return Err(Failure::Refused(Refusal::WrongAudience));
+    }
+    Ok(Identity {
+        claims: Arc::clone(&verified.claims),
+        credential: Credential::Bearer,
+        scopes: Arc::clone(&verified.scopes),
+        client_id: verified.client_id.clone(),
+        expires: Some(verified.expires),
+    })
 }

@@ -36,11 +36,7 @@ impl Challenger {
                 format!("{}.", refusal.description()).into(),
                 refusal.as_str(),
             ),
-            None if mcp && page => (
-                Code::Unauthenticated,
-                self.guide(target).into(),
-                "no credential",
-            ),
+            None if mcp && page => (Code::Unauthenticated, guide(target).into(), "no credential"),
             None => (
                 Code::Unauthenticated,
                 "This needs you to be signed in.".into(),
@@ -95,14 +91,14 @@ impl Challenger {
         }
         text
     }
+}
 
-    /// For a person who opened an MCP address in a browser.
-    fn guide(&self, target: &Target) -> String {
-        format!(
-            "This is the address of an MCP server, not a page. Add {} to an MCP client (Claude, Cursor, VS Code, the Inspector); it will ask you to sign in.",
-            target.resource()
-        )
-    }
+/// For a person who opened an MCP address in a browser.
+fn guide(target: &Target) -> String {
+    format!(
+        "This is the address of an MCP server, not a page. Add {} to an MCP client (Claude, Cursor, VS Code, the Inspector); it will ask you to sign in.",
+        target.resource()
+    )
 }
 
 /// The scopes that a client needs on a route, as far as they can stand in a challenge (RFC 6749 section 3.3).

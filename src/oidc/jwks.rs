@@ -259,7 +259,7 @@ impl Jwks {
         {
             return Ok(set);
         }
-        if !flight.begun.is_some_and(|begun| begun >= arrived) {
+        if flight.begun.is_none_or(|begun| begun < arrived) {
             // Whoever waited for a reading that failed shares its failure; a queue of them would otherwise wait
             // for one timeout after the other.
             if let Some((at, why)) = &flight.failed

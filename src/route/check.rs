@@ -52,9 +52,9 @@ enum Class {
 
 const CLASSES: [Class; 256] = {
     let mut classes = [Class::Refused; 256];
-    let mut byte = 0x21;
+    let mut byte = 0x21_u8;
     while byte < 0x7f {
-        classes[byte] = match byte as u8 {
+        classes[byte as usize] = match byte {
             b'/' => Class::Slash,
             b'.' => Class::Dot,
             b'%' => Class::Percent,

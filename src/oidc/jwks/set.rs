@@ -34,7 +34,8 @@ struct Key {
     alg: Option<String>,
     #[serde(rename = "use")]
     usage: Option<String>,
-    key_ops: Option<Vec<String>>,
+    #[serde(rename = "key_ops")]
+    operations: Option<Vec<String>>,
     crv: Option<String>,
     n: Option<String>,
     e: Option<String>,
@@ -66,7 +67,7 @@ fn usable(value: Value) -> Option<VerifyKey> {
     let key: Key = serde_json::from_value(value).ok()?;
     let foreign_use = key.usage.as_deref().is_some_and(|usage| usage != "sig")
         || key
-            .key_ops
+            .operations
             .as_ref()
             .is_some_and(|ops| !ops.iter().any(|op| op == "verify"));
     if key.d.is_some() || foreign_use {
