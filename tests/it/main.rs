@@ -5,6 +5,7 @@
     reason = "tests say what they expect by failing"
 )]
 
+mod cli;
 mod harness;
 
 mod oidc;
