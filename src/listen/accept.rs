@@ -244,3 +244,32 @@ async fn read_preface(socket: &mut Socket) -> io::Result<(Seen, bool)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Body, Request, Response};
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        async fn handle(self: Arc<Self>, _: Arc<Conn>, _: Request) -> Response {
+            http::Response::new(Body::Empty)
+        }
+    }
+
+    fn size<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Idle streams are counted by the thousand, and every byte here is in each of them.
+    #[test]
+    fn a_waiting_connection_is_small() {
+        let plain = size(Accepted::<Nothing>::sniff);
+        assert!(
+            plain <= 1536,
+            "a plain connection's task takes {plain} bytes"
+        );
+        assert!(size_of::<Watched>() <= 160, "{}", size_of::<Watched>());
+    }
+}

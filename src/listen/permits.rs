@@ -68,10 +68,10 @@ pub(super) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.of.pay() {
-            if let Some(permit) = self.permit.take() {
-                permit.forget();
-            }
+        if self.of.pay()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
         }
     }
 }

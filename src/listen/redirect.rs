@@ -4,6 +4,7 @@ use http::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
 use http::{Method, StatusCode, Uri};
 
 use crate::http::{Body, Response};
+use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
 
 /// Leads to the same path and query on `public_url`, byte for byte; never to what `Host` says.
@@ -26,6 +27,23 @@ pub(super) fn to_public_url(
     let mut response = answer(status);
     response.headers_mut().insert(LOCATION, location);
     response
+}
+
+/// Counts an answer of a redirecting listener among the others, as a route of its own. Not prepared: these are
+/// few, a client that was led once comes to the right listener.
+pub(super) fn count(metrics: &Metrics, method: &Method, status: StatusCode) {
+    let method = match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => "_other",
+    };
+    let labels = [
+        ("status", status.as_str()),
+        ("method", method),
+        ("route", "_redirect"),
+    ];
+    metrics.counter(Name::Requests, &labels).increment(1);
 }
 
 fn location(public_url: &PublicUrl, target: &Uri) -> Option<HeaderValue> {

@@ -58,10 +58,10 @@ pub(super) async fn http<H: Handler>(
     let shared = &server.shared;
     let io = TokioIo::new(io);
     let outcome = if http2 {
-        let connection = tuning.http2.serve_connection(io, service);
+        let connection = Box::pin(tuning.http2.serve_connection(io, service));
         drive(connection, &activity, &tuning, shared).await
     } else {
-        let connection = tuning.http1.serve_connection(io, service).with_upgrades();
+        let connection = Box::pin(tuning.http1.serve_connection(io, service).with_upgrades());
         drive(connection, &activity, &tuning, shared).await
     };
     if let Err(error) = outcome {
@@ -112,14 +112,14 @@ where
     }
 }
 
-/// Polls a connection, its one timer, and the bell of the drain.
+/// Polls a connection, its one timer, and the bell of the drain. The connection is boxed: every place that it
+/// passed through would keep room for it in this task.
 async fn drive(
-    connection: impl Connection,
+    mut connection: Pin<Box<impl Connection>>,
     activity: &Activity,
     tuning: &Tuning,
     shared: &Shared,
 ) -> Result<(), Ended> {
-    let mut connection = pin!(connection);
     let mut timer = pin!(tokio::time::sleep(tuning.head));
     let mut bell = pin!(shared.stages.bell());
     let mut seen = None;
@@ -197,20 +197,22 @@ async fn answer<H: Handler>(
         )
     } else if redirect {
         let public_url = server.public_url.load();
-        redirect::to_public_url(public_url.as_deref(), request.method(), request.uri())
+        let response =
+            redirect::to_public_url(public_url.as_deref(), request.method(), request.uri());
+        redirect::count(&server.shared.metrics, request.method(), response.status());
+        response
     } else {
         let handler = Arc::clone(&server.handler);
         let handling = handler.handle(conn, request.map(RequestBody::Incoming));
-        match AssertUnwindSafe(handling).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => {
-                server.shared.counters.panics.increment(1);
-                own(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal_error",
-                    "The proxy met an error of its own. The log says more.",
-                )
-            }
+        if let Ok(response) = AssertUnwindSafe(handling).catch_unwind().await {
+            response
+        } else {
+            server.shared.counters.panics.increment(1);
+            own(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "The proxy met an error of its own. The log says more.",
+            )
         }
     };
     if version < http::Version::HTTP_2

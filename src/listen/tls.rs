@@ -17,7 +17,7 @@ use crate::secret::Digest;
 use crate::telemetry::metrics::{Metrics, Name};
 
 /// Server order. AES-128 first: its key schedule runs on SHA-256, which processors have instructions for, and
-/// it seals faster; ChaCha20 last, for clients that offer nothing else.
+/// it seals faster; `ChaCha20` last, for clients that offer nothing else.
 const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -183,10 +183,8 @@ impl Certificates {
                 }
             }
         }
-        if changed {
-            if let Some(served) = served(&pairs) {
-                self.served.store(Arc::new(served));
-            }
+        if changed && let Some(served) = served(&pairs) {
+            self.served.store(Arc::new(served));
         }
         refused.map_or(Ok(()), Err)
     }

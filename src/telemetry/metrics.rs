@@ -32,6 +32,7 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let builder = Name::ALL
             .iter()
+            .copied()
             .fold(PrometheusBuilder::new(), with_buckets);
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
@@ -120,7 +121,7 @@ pub const RUSTC: &str = match option_env!("BUILD_RUSTC") {
     clippy::expect_used,
     reason = "refused are empty lists, and a test shows that the catalogue has none"
 )]
-fn with_buckets(builder: PrometheusBuilder, name: &Name) -> PrometheusBuilder {
+fn with_buckets(builder: PrometheusBuilder, name: Name) -> PrometheusBuilder {
     let Some(buckets) = name.buckets() else {
         return builder;
     };

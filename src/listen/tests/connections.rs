@@ -97,6 +97,8 @@ async fn redirecting_listeners_lead_to_the_public_url_whatever_host_says() {
         .await
         .unwrap();
     assert_eq!(answer(&mut client).await.0, 308);
+    let counted = "mcp_proxy_requests_total{status=\"301\",method=\"GET\",route=\"_redirect\"}";
+    assert!((running.metric(counted) - 1.0).abs() < 0.1);
 }
 
 #[tokio::test]
