@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION, REFERRER_POLICY, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::task::TaskTracker;
 
 use super::flow::Tabs;
@@ -237,14 +237,10 @@ pub(super) fn add_cookies(response: &mut Response, cookies: Vec<HeaderValue>) {
     }
 }
 
-/// Refuses methods that an endpoint does not have. `HEAD` goes with `GET`.
+/// Refuses methods that an endpoint does not have. Where something happens, `HEAD` is not among them.
 pub(super) fn only(request: &Request, allowed: &'static str) -> Result<(), Reject> {
-    let method = if request.method() == Method::HEAD {
-        &Method::GET
-    } else {
-        request.method()
-    };
-    if allowed.split(", ").any(|each| each == method.as_str()) {
+    let method = request.method().as_str();
+    if allowed.split(", ").any(|each| each == method) {
         return Ok(());
     }
     let reject = Reject::new(

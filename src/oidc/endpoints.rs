@@ -19,7 +19,7 @@ use crate::urls::ReturnTo;
 
 /// The style sheet of all pages.
 pub(super) fn style(request: &Request) -> Result<Response, Reject> {
-    only(request, "GET")?;
+    only(request, "GET, HEAD")?;
     let mut response = http::Response::new(Body::full(pages::STYLE));
     let headers = response.headers_mut();
     headers.insert(
@@ -36,7 +36,7 @@ pub(super) fn style(request: &Request) -> Result<Response, Reject> {
 
 /// The page with the sign-in button; `rd` goes along.
 pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, Reject> {
-    only(request, "GET")?;
+    only(request, "GET, HEAD")?;
     let provider = browser.provider()?;
     let mut found =
         url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
@@ -116,7 +116,7 @@ pub(super) async fn session(browser: &Browser, request: &Request) -> Result<Resp
 /// The session of a request, where its cookie counts: asked by our own pages, by the person, or by something
 /// that is no browser.
 async fn own_session(browser: &Browser, request: &Request) -> Result<Arc<Session>, Reject> {
-    only(request, "GET")?;
+    only(request, "GET, HEAD")?;
     let headers = request.headers();
     let found = if browser.site(headers) == Site::Foreign {
         None

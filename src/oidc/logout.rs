@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::browser::{Browser, add_cookies, only, redirect, store_unavailable};
@@ -27,7 +27,11 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
     let post = request.method() == Method::POST;
     let site = browser.site(request.headers());
     // A browser that says nothing sends `Origin` with a form of another site, but nothing with a link.
-    let meant = site == Site::Own || (post && site == Site::Silent);
+    let meant = match site {
+        Site::Own => post || is_navigation(request.headers()),
+        Site::Silent => post,
+        Site::Foreign => false,
+    };
     if post && !meant {
         return Err(Reject::new(
             StatusCode::FORBIDDEN,
@@ -69,6 +73,14 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
         Some(url) => redirect(found(post), url.as_str(), cookies),
         None => signed_out(browser, return_to.as_ref(), cookies),
     }
+}
+
+/// Whether a GET is the person going there: no image, no script, nothing fetched in advance.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_none_or(|said| said == value);
+    is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
+        && !headers.contains_key("sec-purpose")
 }
 
 /// 303 makes a GET of a form's POST (RFC 9110 section 15.4.4).

@@ -4,7 +4,7 @@ use mcp_oidc_proxy::reject::Code;
 use serde_json::json;
 
 use super::world::{Answer, Person, SESSION, World};
-use crate::harness::idp::{CLIENT_SECRET, Reply};
+use crate::harness::idp::{AnswerIssuer, CLIENT_SECRET, Reply};
 
 #[tokio::test]
 async fn a_person_signs_in_and_is_known() {
@@ -85,7 +85,7 @@ async fn claims_come_from_userinfo_when_they_are_missing() {
 async fn userinfo_about_somebody_else_or_in_trouble_is_no_login() {
     let world = World::with(json!({"userinfo": "always"})).await;
     world.idp.script(|script| {
-        script.userinfo_claims = json!({"sub": "bob"}).as_object().unwrap().clone()
+        script.userinfo_claims = json!({"sub": "bob"}).as_object().unwrap().clone();
     });
     refused(&world, Code::LoginFailed).await;
     world.idp.script(|script| {
@@ -108,7 +108,7 @@ async fn every_way_of_client_authentication_works() {
     for method in ["client_secret_basic", "client_secret_post"] {
         // Chosen by the provider's metadata alone.
         let world = World::undiscovered(json!({}), |idp| {
-            idp.script(|script| script.client_auth = method)
+            idp.script(|script| script.client_auth = method);
         })
         .await;
         world.discovered().await;
@@ -120,7 +120,7 @@ async fn every_way_of_client_authentication_works() {
         );
     }
     let none = World::undiscovered(json!({"client_secret": null}), |idp| {
-        idp.script(|script| script.client_auth = "none")
+        idp.script(|script| script.client_auth = "none");
     })
     .await;
     none.discovered().await;
@@ -197,7 +197,10 @@ async fn a_forged_id_token_is_no_login() {
 #[tokio::test]
 async fn attack_s20_an_answer_of_another_issuer_redeems_no_code() {
     let world = World::new().await;
-    for issuer in [Some(Some("https://evil.example")), None] {
+    for issuer in [
+        AnswerIssuer::Other("https://evil.example".into()),
+        AnswerIssuer::Absent,
+    ] {
         world.idp.script(|script| script.answer_issuer = issuer);
         refused(&world, Code::LoginFailed).await;
     }
@@ -310,7 +313,7 @@ async fn advisory_cve_2022_29228_incomplete_callbacks_are_400() {
 #[tokio::test]
 async fn a_provider_that_is_down_at_start_is_waited_for() {
     let world = World::undiscovered(json!({}), |idp| {
-        idp.script(|script| script.discovery = Reply::Status(500, "x"))
+        idp.script(|script| script.discovery = Reply::Status(500, "x"));
     })
     .await;
     let mut person = Person::default();
@@ -415,18 +418,27 @@ async fn wrong_methods_are_told_which_are_right() {
     let world = World::new().await;
     for (path, allow) in [
         ("/oauth2/callback?state=a&code=b", "GET"),
-        ("/oauth2/sign_in", "GET"),
+        ("/oauth2/sign_in", "GET, HEAD"),
         ("/oauth2/start", "GET, POST"),
         ("/oauth2/sign_out", "GET, POST"),
-        ("/oauth2/userinfo", "GET"),
-        ("/oauth2/session", "GET"),
-        ("/oauth2/style.css", "GET"),
+        ("/oauth2/userinfo", "GET, HEAD"),
+        ("/oauth2/session", "GET, HEAD"),
+        ("/oauth2/style.css", "GET, HEAD"),
     ] {
         let answer = world
             .send(&mut Person::default(), Method::DELETE, path, &[], "")
             .await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         assert_eq!(answer.headers["allow"], allow, "{path}");
+        let head = world
+            .send(&mut Person::default(), Method::HEAD, path, &[], "")
+            .await;
+        // Nothing happens by asking for the head alone.
+        assert_eq!(
+            head.status == StatusCode::METHOD_NOT_ALLOWED,
+            !allow.contains("HEAD"),
+            "{path}"
+        );
     }
 }
 

@@ -61,6 +61,15 @@ async fn a_link_from_elsewhere_asks_first() {
     for headers in [
         &[("sec-fetch-site", "cross-site")][..],
         &[("sec-fetch-site", "same-site")],
+        &[
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-dest", "image"),
+        ],
+        &[
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-mode", "no-cors"),
+        ],
+        &[("sec-fetch-site", "none"), ("sec-purpose", "prefetch")],
         &[],
     ] {
         let page = world
@@ -129,7 +138,7 @@ async fn without_an_endpoint_of_the_provider_it_ends_here() {
             script.document = json!({"end_session_endpoint": null})
                 .as_object()
                 .unwrap()
-                .clone()
+                .clone();
         });
     })
     .await;
