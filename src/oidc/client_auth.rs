@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::clock::{ManualClock, SeededRandom, Timestamp};
 
-    fn config(change: serde_json::Value) -> Oidc {
+    fn config(change: &serde_json::Value) -> Oidc {
         let mut all = serde_json::json!({"issuer": "https://idp", "client_id": "proxy"});
         all.as_object_mut()
             .unwrap()
@@ -208,7 +208,7 @@ mod tests {
         )
     }
 
-    fn prove(change: serde_json::Value, offered: Option<&[&str]>) -> Proof {
+    fn prove(change: &serde_json::Value, offered: Option<&[&str]>) -> Proof {
         let offered: Option<Vec<String>> =
             offered.map(|all| all.iter().map(|s| (*s).to_owned()).collect());
         Credentials::new(&config(change))
@@ -220,26 +220,26 @@ mod tests {
     #[test]
     fn the_method_is_chosen_by_config_then_by_metadata() {
         let secret = || serde_json::json!({"client_secret": "s"});
-        assert!(matches!(prove(secret(), None), Proof::Basic(_)));
+        assert!(matches!(prove(&secret(), None), Proof::Basic(_)));
         assert!(matches!(
-            prove(secret(), Some(&["client_secret_post"])),
+            prove(&secret(), Some(&["client_secret_post"])),
             Proof::Post(_)
         ));
         assert!(matches!(
             prove(
-                secret(),
+                &secret(),
                 Some(&["client_secret_post", "client_secret_basic"])
             ),
             Proof::Basic(_)
         ));
         assert!(matches!(
-            prove(secret(), Some(&["tls_client_auth"])),
+            prove(&secret(), Some(&["tls_client_auth"])),
             Proof::Basic(_)
         ));
-        assert!(matches!(prove(serde_json::json!({}), None), Proof::Public));
+        assert!(matches!(prove(&serde_json::json!({}), None), Proof::Public));
         let post = serde_json::json!({"client_secret": "s", "client_auth": "client_secret_post"});
         assert!(matches!(
-            prove(post, Some(&["client_secret_basic"])),
+            prove(&post, Some(&["client_secret_basic"])),
             Proof::Post(_)
         ));
     }
@@ -249,7 +249,7 @@ mod tests {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let change =
             serde_json::json!({"private_key": key.serialize_pem(), "private_key_id": "k1"});
-        let Proof::Assertion(token) = prove(change, None) else {
+        let Proof::Assertion(token) = prove(&change, None) else {
             panic!("an assertion")
         };
         let header = jsonwebtoken::decode_header(token.expose_secret()).unwrap();
@@ -275,17 +275,17 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_and_the_key_is_not_shown() {
         let error = Credentials::new(&config(
-            serde_json::json!({"client_auth": "client_secret_basic"}),
+            &serde_json::json!({"client_auth": "client_secret_basic"}),
         ))
         .unwrap_err();
         assert!(error.contains("oidc.client_secret"));
         let error = Credentials::new(&config(
-            serde_json::json!({"client_auth": "private_key_jwt"}),
+            &serde_json::json!({"client_auth": "private_key_jwt"}),
         ))
         .unwrap_err();
         assert!(error.contains("oidc.private_key"));
         let error =
-            Credentials::new(&config(serde_json::json!({"private_key": "hunter2"}))).unwrap_err();
+            Credentials::new(&config(&serde_json::json!({"private_key": "hunter2"}))).unwrap_err();
         assert!(error.contains("oidc.private_key") && !error.contains("hunter2"));
     }
 }

@@ -58,7 +58,7 @@ pub(crate) enum IdTokenError {
     Keys(KeyError),
 }
 
-fn invalid(why: impl ToString) -> IdTokenError {
+fn invalid(why: impl std::fmt::Display) -> IdTokenError {
     IdTokenError::Invalid(why.to_string())
 }
 

@@ -107,7 +107,7 @@ impl Caller<'_> {
         request
             .request_async(&endpoint)
             .await
-            .map(read)
+            .map(|response| read(&response))
             .map_err(failure)
     }
 
@@ -124,7 +124,7 @@ impl Caller<'_> {
         request
             .request_async(&endpoint)
             .await
-            .map(read)
+            .map(|response| read(&response))
             .map_err(failure)
     }
 
@@ -155,7 +155,7 @@ pub(crate) fn oauth_client(client_id: &str, metadata: &Metadata, proof: &Proof) 
     }
 }
 
-fn read(response: Response) -> Tokens {
+fn read(response: &Response) -> Tokens {
     let text = |text: &String| Secret::new(text.as_str());
     Tokens {
         access_token: text(response.access_token().secret()),
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn an_odd_id_token_does_not_lose_the_refresh_token() {
         let body = r#"{"access_token":"a","token_type":"Bearer","expires_in":60,"refresh_token":"r","id_token":"not.a.jwt"}"#;
-        let tokens = read(serde_json::from_str(body).unwrap());
+        let tokens = read(&serde_json::from_str(body).unwrap());
         assert_eq!(tokens.refresh_token, Some(Secret::new("r")));
         assert_eq!(tokens.expires_in, Some(Duration::from_secs(60)));
     }

@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn map(value: Value) -> Map<String, Value> {
+    fn map(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
@@ -127,7 +127,7 @@ mod tests {
     fn auto_asks_only_for_what_is_missing() {
         let claim_map = ClaimMap::default();
         let full =
-            map(json!({"email": "a@b", "name": "A", "preferred_username": "a", "groups": []}));
+            map(&json!({"email": "a@b", "name": "A", "preferred_username": "a", "groups": []}));
         assert!(!wanted(Userinfo::Auto, &full, &claim_map));
         let mut less = full.clone();
         less.remove("groups");
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn userinfo_has_no_say_about_the_token() {
         let joined = join(
-            &map(json!({"iss": "i", "sub": "ann", "acr": "gold", "email": "old@b"})),
+            &map(&json!({"iss": "i", "sub": "ann", "acr": "gold", "email": "old@b"})),
             Some(map(
-                json!({"iss": "evil", "sub": "bob", "acr": "none", "email": "new@b", "groups": ["g"]}),
+                &json!({"iss": "evil", "sub": "bob", "acr": "none", "email": "new@b", "groups": ["g"]}),
             )),
         );
         assert_eq!(

@@ -1,4 +1,4 @@
-use http::header::{COOKIE, HeaderName};
+use http::header::COOKIE;
 
 use super::*;
 use crate::clock::{ManualClock, SystemRandom};
@@ -66,10 +66,7 @@ fn headers(jar: &[(String, String)]) -> HeaderMap {
         .map(|(name, value)| format!("{name}={value}"))
         .collect::<Vec<_>>()
         .join("; ");
-    headers.insert(
-        HeaderName::from(COOKIE),
-        HeaderValue::try_from(line).unwrap(),
-    );
+    headers.insert(COOKIE, HeaderValue::try_from(line).unwrap());
     headers
 }
 

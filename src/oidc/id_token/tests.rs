@@ -13,16 +13,14 @@ struct Keys {
 
 impl Keys {
     fn new(kinds: &[(Option<&'static str>, Algorithm)]) -> Self {
-        let key = |algorithm| match algorithm {
-            Algorithm::ES256 => {
+        let key = |algorithm| {
+            if algorithm == Algorithm::ES256 {
                 let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-                EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap()
+                return EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
             }
-            _ => {
-                let size = rcgen::RsaKeySize::_2048;
-                let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap();
-                EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap()
-            }
+            let size = rcgen::RsaKeySize::_2048;
+            let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap();
+            EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap()
         };
         Self {
             signing: kinds
@@ -56,7 +54,7 @@ impl Keys {
     }
 }
 
-fn claims(change: Value) -> Value {
+fn claims(change: &Value) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "aud": "proxy", "sub": "ann", "nonce": "n", "iat": NOW, "exp": NOW + 300,
     });
@@ -95,7 +93,7 @@ fn verify_now(
 fn every_supported_kind_of_key_verifies() {
     for algorithm in [Algorithm::RS256, Algorithm::PS384, Algorithm::ES256] {
         let keys = Keys::new(&[(Some("k"), algorithm)]);
-        let token = keys.sign(0, &claims(json!({"groups": ["a"], "sid": "s"})));
+        let token = keys.sign(0, &claims(&json!({"groups": ["a"], "sid": "s"})));
         let verified = verify_now(&token, &keys.set(), NOW)
             .unwrap_or_else(|error| panic!("{algorithm:?}: {error}"));
         assert_eq!(verified.subject, "ann");
@@ -131,8 +129,8 @@ fn a_wrong_claim_is_refused() {
         (json!({"sub": "a\u{0}b"}), "sub"),
         (json!({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}), "at_hash"),
     ] {
-        let error = verify_now(&keys.sign(0, &claims(change.clone())), &set, NOW)
-            .expect_err(&change.to_string());
+        let error =
+            verify_now(&keys.sign(0, &claims(&change)), &set, NOW).expect_err(&change.to_string());
         assert!(error.to_string().contains(word), "{change}: {error}");
     }
     for change in [
@@ -143,7 +141,7 @@ fn a_wrong_claim_is_refused() {
         json!({"nbf": NOW + 20}),
         json!({"email_verified": "true", "updated_at": "2026-01-01T00:00:00Z"}),
     ] {
-        verify_now(&keys.sign(0, &claims(change.clone())), &set, NOW)
+        verify_now(&keys.sign(0, &claims(&change)), &set, NOW)
             .unwrap_or_else(|error| panic!("{change}: {error}"));
     }
 }
@@ -155,7 +153,7 @@ fn at_hash_is_checked_against_the_access_token() {
     let good = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);
     assert!(
         verify_now(
-            &keys.sign(0, &claims(json!({ "at_hash": good }))),
+            &keys.sign(0, &claims(&json!({ "at_hash": good }))),
             &keys.set(),
             NOW
         )
@@ -172,7 +170,7 @@ fn without_a_kid_every_fitting_key_is_tried() {
     ]);
     for index in 0..3 {
         assert!(
-            verify_now(&keys.sign(index, &claims(json!({}))), &keys.set(), NOW).is_ok(),
+            verify_now(&keys.sign(index, &claims(&json!({}))), &keys.set(), NOW).is_ok(),
             "{index}"
         );
     }
@@ -182,7 +180,7 @@ fn without_a_kid_every_fitting_key_is_tried() {
 fn attack_s11_algorithm_confusion_is_refused() {
     let keys = Keys::new(&[(Some("k"), Algorithm::RS256)]);
     let set = keys.set();
-    let body = URL_SAFE_NO_PAD.encode(claims(json!({})).to_string());
+    let body = URL_SAFE_NO_PAD.encode(claims(&json!({})).to_string());
     let part = |header: Value| URL_SAFE_NO_PAD.encode(header.to_string());
     // None.
     for header in [
@@ -201,7 +199,7 @@ fn attack_s11_algorithm_confusion_is_refused() {
         };
         let token = jsonwebtoken::encode(
             &header,
-            &claims(json!({})),
+            &claims(&json!({})),
             &EncodingKey::from_secret(&secret),
         )
         .unwrap();
@@ -212,13 +210,13 @@ fn attack_s11_algorithm_confusion_is_refused() {
         (Some("k"), Algorithm::RS256),
         (Some("other"), Algorithm::RS256),
     ]);
-    assert!(verify_now(&stray.sign(0, &claims(json!({}))), &set, NOW).is_err());
-    assert!(verify_now(&stray.sign(1, &claims(json!({}))), &set, NOW).is_err());
+    assert!(verify_now(&stray.sign(0, &claims(&json!({}))), &set, NOW).is_err());
+    assert!(verify_now(&stray.sign(1, &claims(&json!({}))), &set, NOW).is_err());
     let own = serde_json::to_value(
         Jwk::from_encoding_key(&stray.signing[0].2, Algorithm::RS256).unwrap(),
     )
     .unwrap();
-    let good = keys.sign(0, &claims(json!({})));
+    let good = keys.sign(0, &claims(&json!({})));
     let signature = good.rsplit('.').next().unwrap();
     for header in [
         json!({"alg": "RS256", "kid": "k", "jwk": own}),
@@ -234,7 +232,7 @@ fn attack_s11_algorithm_confusion_is_refused() {
 fn a_changed_token_is_refused_at_every_place() {
     let keys = Keys::new(&[(Some("k"), Algorithm::ES256)]);
     let set = keys.set();
-    let good = keys.sign(0, &claims(json!({})));
+    let good = keys.sign(0, &claims(&json!({})));
     for at in (0..good.len()).step_by(7) {
         let mut bytes = good.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -254,7 +252,7 @@ fn ed25519_verifies() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let key = EncodingKey::from_ed_pem(pair.serialize_pem().as_bytes()).unwrap();
     let token =
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims(json!({})), &key).unwrap();
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims(&json!({})), &key).unwrap();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key_raw());
     let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x }] });
     assert!(verify_now(&token, &serde_json::from_value(set).unwrap(), NOW).is_ok());

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{Life, Outcome, Refresher, Stage};
 use crate::claims::Claims;
 use crate::clock::Timestamp;
+use crate::config::oidc::Userinfo;
 use crate::oidc::id_token::{self, Expected};
 use crate::oidc::provider::Ready;
 use crate::oidc::token::{TokenError, Tokens};
@@ -217,18 +218,15 @@ impl Work {
         let config = self.home.provider.config();
         let subject = &self.claims.subject;
         let fresh = self.verified(ready, new).await;
-        let (id_token, base, asks) = match fresh {
-            Some(claims) => {
-                let asks = userinfo::wanted(config.userinfo, &claims, &config.claims);
-                (new.id_token.clone(), claims, asks)
-            }
-            None => {
-                let old = old_id_token?;
-                let asks = config.userinfo != crate::config::oidc::Userinfo::Never;
-                (Some(old.clone()), id_token::stored_claims(old)?, asks)
-            }
+        let renewed = fresh.is_some();
+        let (id_token, base, asks) = if let Some(claims) = fresh {
+            let asks = userinfo::wanted(config.userinfo, &claims, &config.claims);
+            (new.id_token.clone(), claims, asks)
+        } else {
+            let old = old_id_token?;
+            let asks = config.userinfo != Userinfo::Never;
+            (Some(old.clone()), id_token::stored_claims(old)?, asks)
         };
-        let renewed = id_token.as_ref() == new.id_token.as_ref();
         let extra = match &ready.metadata.userinfo_endpoint {
             Some(endpoint) if asks => {
                 let asked = userinfo::ask(

@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::script::{Reply, Script};
+pub(crate) use self::script::{AnswerIssuer, Reply, Script};
 
 use self::keys::SigningKey;
 
@@ -53,6 +53,9 @@ pub(crate) struct Idp {
     home: Arc<Home>,
     server: JoinHandle<()>,
 }
+
+/// What an endpoint answers when nothing is wrong.
+type Normal = fn(&Home, &Call) -> Response<Full<Bytes>>;
 
 struct Home {
     address: SocketAddr,
@@ -236,7 +239,7 @@ impl Home {
                 .into_body()
                 .collect()
                 .await
-                .map(|b| b.to_bytes())
+                .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default(),
         );
         let call = Call {
@@ -247,16 +250,15 @@ impl Home {
         };
         self.state().calls.push(call.clone());
         let script = self.state().script.clone();
-        let (reply, normal): (Reply, fn(&Self, &Call) -> Response<Full<Bytes>>) =
-            match path.as_str() {
-                "/.well-known/openid-configuration" => (script.discovery, Self::discovery),
-                "/jwks" => (script.jwks, Self::jwks),
-                "/authorize" => (Reply::Normal, Self::authorize),
-                "/token" => (script.token, Self::token),
-                "/userinfo" => (script.userinfo, Self::userinfo),
-                "/logout" => (Reply::Normal, Self::logout),
-                _ => (Reply::Status(404, "no"), Self::jwks),
-            };
+        let (reply, normal): (Reply, Normal) = match path.as_str() {
+            "/.well-known/openid-configuration" => (script.discovery, Self::discovery),
+            "/jwks" => (script.jwks, Self::jwks),
+            "/authorize" => (Reply::Normal, Self::authorize),
+            "/token" => (script.token, Self::token),
+            "/userinfo" => (script.userinfo, Self::userinfo),
+            "/logout" => (Reply::Normal, Self::logout),
+            _ => (Reply::Status(404, "no"), Self::jwks),
+        };
         match reply {
             Reply::Normal => normal(self, &call),
             Reply::Status(status, body) => answer(status, "text/html", body),

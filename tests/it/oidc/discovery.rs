@@ -4,7 +4,7 @@ use mcp_oidc_proxy::oidc::discovery::{DiscoveryError, probe};
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::harness::idp::{Idp, Reply};
+use crate::harness::idp::{AnswerIssuer, Idp, Reply};
 
 fn section(issuer: &str) -> Oidc {
     serde_json::from_value(json!({"issuer": issuer, "client_id": "proxy", "timeout": "1s"}))
@@ -16,7 +16,7 @@ async fn idp() -> Idp {
     Idp::start(Ambient::system()).await
 }
 
-fn object(value: Value) -> serde_json::Map<String, Value> {
+fn object(value: &Value) -> serde_json::Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -52,7 +52,7 @@ async fn what_is_wrong_is_said_with_the_address() {
 
     idp.script(|script| {
         script.discovery = Reply::Normal;
-        script.document = object(json!({"issuer": "https://other.example/realm"}));
+        script.document = object(&json!({"issuer": "https://other.example/realm"}));
     });
     let error = probe(&section(&issuer)).await.unwrap_err();
     assert!(matches!(error, DiscoveryError::IssuerMismatch { .. }));
@@ -63,7 +63,7 @@ async fn what_is_wrong_is_said_with_the_address() {
     );
 
     idp.script(|script| {
-        script.document = object(json!({"authorization_endpoint": "javascript:alert(1)"}))
+        script.document = object(&json!({"authorization_endpoint": "javascript:alert(1)"}));
     });
     let error = probe(&section(&issuer)).await.unwrap_err().to_string();
     assert!(
@@ -93,16 +93,15 @@ async fn what_is_wrong_is_said_with_the_address() {
 async fn a_final_slash_of_the_issuer_is_accepted_and_then_binds() {
     let world = World::undiscovered(json!({}), |idp| {
         let slash = format!("{}/", idp.issuer());
-        idp.script(|script| script.document = object(json!({ "issuer": slash })));
+        idp.script(|script| script.document = object(&json!({ "issuer": slash })));
     })
     .await;
     world.discovered().await;
     let slash = format!("{}/", world.idp.issuer());
     assert_eq!(world.provider.issuer().as_deref(), Some(slash.as_str()));
-    let leaked: &'static str = Box::leak(slash.clone().into_boxed_str());
     world.idp.script(|script| {
-        script.answer_issuer = Some(Some(leaked));
-        script.forge = object(json!({ "iss": slash }));
+        script.answer_issuer = AnswerIssuer::Other(slash.clone());
+        script.forge = object(&json!({ "iss": slash }));
     });
     world.signed_in().await;
 }

@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use super::keys::SigningKey;
+use super::script::AnswerIssuer;
 use super::{
     CLIENT_ID, CLIENT_SECRET, Call, Code, Home, Refresh, answer, json_answer, merge, oauth_error,
     redirect,
@@ -77,9 +78,14 @@ impl Home {
             state.codes.insert(code, granted);
         }
         back.query_pairs_mut().append_pair("state", get("state"));
-        if let Some(issuer) = state.script.answer_issuer {
-            back.query_pairs_mut()
-                .append_pair("iss", issuer.unwrap_or(&self.issuer()));
+        match &state.script.answer_issuer {
+            AnswerIssuer::Ours => {
+                back.query_pairs_mut().append_pair("iss", &self.issuer());
+            }
+            AnswerIssuer::Other(issuer) => {
+                back.query_pairs_mut().append_pair("iss", issuer);
+            }
+            AnswerIssuer::Absent => {}
         }
         redirect(back.as_str())
     }
@@ -224,7 +230,7 @@ impl Home {
         json_answer(200, &claims)
     }
 
-    pub(super) fn logout(&self, call: &Call) -> Response<Full<Bytes>> {
+    pub(super) fn logout(_: &Self, call: &Call) -> Response<Full<Bytes>> {
         let Some(back) = call.query.get("post_logout_redirect_uri") else {
             return answer(200, "text/html", "bye");
         };

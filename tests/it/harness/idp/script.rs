@@ -25,8 +25,20 @@ pub(crate) enum Reply {
     Flood(usize),
 }
 
+/// The `iss` of an answer to the browser.
+#[derive(Clone, Debug)]
+pub(crate) enum AnswerIssuer {
+    /// As it should be.
+    Ours,
+    /// None.
+    Absent,
+    /// Somebody else's.
+    Other(String),
+}
+
 /// What the provider does. Change it with [`Idp::script`].
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Script {
     pub(crate) discovery: Reply,
     pub(crate) jwks: Reply,
@@ -58,8 +70,8 @@ pub(crate) struct Script {
     pub(crate) id_token: bool,
     /// Refuse authorization with this error.
     pub(crate) refuse: Option<&'static str>,
-    /// Put `iss` into the answer to the browser (RFC 9207); the text, or our issuer for `None`.
-    pub(crate) answer_issuer: Option<Option<&'static str>>,
+    /// The `iss` of the answer to the browser (RFC 9207).
+    pub(crate) answer_issuer: AnswerIssuer,
     /// How the client has to authenticate: `client_secret_basic`, `client_secret_post`, `private_key_jwt`, `none`.
     pub(crate) client_auth: &'static str,
     /// PEM public key (EC) of the client, for `private_key_jwt`.
@@ -92,7 +104,7 @@ impl Default for Script {
             id_token_at_refresh: true,
             id_token: true,
             refuse: None,
-            answer_issuer: Some(None),
+            answer_issuer: AnswerIssuer::Ours,
             client_auth: "client_secret_basic",
             client_key: None,
             clock_offset: 0,
