@@ -2,6 +2,7 @@
 # Installs what the comparison needs, builds, and runs it. Everything listens on loopback.
 set -eu
 cd "$(dirname "$0")/../.."
+[ -z "${BASELINE:-}" ] || set -- --baseline
 
 missing=""
 command -v nginx >/dev/null || missing="$missing nginx-light"
