@@ -1,0 +1,64 @@
+# `make` shows what there is. CI (.ci/run) calls these same targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny bench check clean-parts
+
+CARGO ?= cargo
+# Tests that work at once. Every one of them may start servers of its own.
+TEST_THREADS ?= $(shell nproc)
+DENY_VERSION := 0.20.2
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the release binary: target/release/mcp-oidc-proxy
+	$(CARGO) build --release --locked
+
+demo: ## Start the demo on this machine (ONCE=1: drive it and exit)
+	$(CARGO) run --quiet --locked --example demo -- $(if $(ONCE),--once)
+
+test: parts ## Run all tests; install and start what they need; print the counts
+	@mkdir -p target
+	$(CARGO) test --locked --no-fail-fast -- --test-threads=$(TEST_THREADS) 2>&1 | tee target/test.log || status=$$?; \
+	  ./tests/count.sh target/test.log; exit $${status:-0}
+
+unit: ## Run the tests that stand beside the code
+	$(CARGO) test --locked --lib --bins
+
+it: parts ## Run the integration tests (FILTER=name: only those)
+	$(CARGO) test --locked --test it -- --test-threads=$(TEST_THREADS) $(FILTER)
+
+parts: ## Install the real providers, clients and servers that tests use
+	@./tests/parts/setup.sh
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+check-fmt:
+	$(CARGO) fmt --all --check
+
+lint: ## Run clippy on everything; warnings are errors
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the code's documentation; broken links are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+gen: ## Write the generated files (reference configuration, schema, docs) again
+	$(CARGO) run --quiet --locked -- config all --write
+
+check-gen: ## Fail when a generated file is stale
+	$(CARGO) run --quiet --locked -- config all --check
+
+deny: ## Check licences, sources and banned crates (ADVISORIES=1: known vulnerabilities too)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked
+	$(CARGO) deny --locked check $(if $(ADVISORIES),advisories) bans licenses sources
+	@$(if $(ADVISORIES),,echo "deny: advisories were skipped, for their database comes from the internet; ADVISORIES=1 checks them")
+
+bench: ## Compare the proxy with nginx on this machine
+	./benches/compare/run.sh
+
+check: check-fmt lint test doc check-gen deny ## What must pass before a commit
+
+clean-parts: ## Remove what the tests' parts installed
+	rm -rf tests/parts/.cache tests/parts/node_modules
