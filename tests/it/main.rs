@@ -5,6 +5,7 @@
     reason = "tests say what they expect by failing"
 )]
 
+mod architecture;
 mod cli;
 mod harness;
 
