@@ -18,6 +18,8 @@ pub enum Purpose {
     FlowCookie,
     /// Names of index entries in the store (subject, provider session).
     Index,
+    /// The root secret that is kept in the store.
+    Root,
     /// URLs that we hand out to MCP clients (the `endpoint` event of HTTP+SSE).
     Endpoint,
 }
@@ -30,10 +32,14 @@ impl Purpose {
             Self::Flow => b"mcp-oidc-proxy flow v1",
             Self::FlowCookie => b"mcp-oidc-proxy flow-cookie v1",
             Self::Index => b"mcp-oidc-proxy index v1",
+            Self::Root => b"mcp-oidc-proxy root v1",
             Self::Endpoint => b"mcp-oidc-proxy endpoint v1",
         }
     }
 }
+
+/// Bytes of a root secret at least.
+const MIN_ROOT: usize = 32;
 
 /// The ordered root secrets: the first seals, all open.
 #[derive(Clone)]
@@ -45,16 +51,22 @@ pub struct KeyRing {
 impl KeyRing {
     /// From root secrets of at least 32 bytes each; the list must not be empty (`None` otherwise).
     pub fn new(roots: Vec<Vec<u8>>, ambient: Ambient) -> Option<Self> {
-        if roots.is_empty() || roots.iter().any(|root| root.len() < 32) {
+        if roots.is_empty() || roots.iter().any(|root| root.len() < MIN_ROOT) {
             return None;
         }
-        Some(Self { roots: roots.into_iter().map(zeroize::Zeroizing::new).collect(), ambient })
+        Some(Self {
+            roots: roots.into_iter().map(zeroize::Zeroizing::new).collect(),
+            ambient,
+        })
     }
 
     /// One random root that ends with the process.
     pub fn ephemeral(ambient: Ambient) -> Self {
         let root: [u8; 32] = ambient.random();
-        Self { roots: vec![zeroize::Zeroizing::new(root.to_vec())], ambient }
+        Self {
+            roots: vec![zeroize::Zeroizing::new(root.to_vec())],
+            ambient,
+        }
     }
 
     /// A sealer for a purpose, optionally bound to a further secret (a session ticket's key).
@@ -107,7 +119,11 @@ mod tests {
     use crate::seal::Unsealable;
 
     fn ring(roots: &[u8]) -> KeyRing {
-        KeyRing::new(roots.iter().map(|b| vec![*b; 32]).collect(), Ambient::system()).unwrap()
+        KeyRing::new(
+            roots.iter().map(|b| vec![*b; 32]).collect(),
+            Ambient::system(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -116,20 +132,45 @@ mod tests {
         let blob = sealer.seal(b"session:1", b"hello");
         assert_eq!(sealer.open(b"session:1", &blob).unwrap(), b"hello");
         assert_eq!(sealer.open(b"session:2", &blob), Err(Unsealable));
-        assert_eq!(ring(&[1]).sealer(Purpose::Session, Some(b"other")).open(b"session:1", &blob), Err(Unsealable));
-        assert_eq!(ring(&[1]).sealer(Purpose::Flow, Some(b"ticket")).open(b"session:1", &blob), Err(Unsealable));
+        assert_eq!(
+            ring(&[1])
+                .sealer(Purpose::Session, Some(b"other"))
+                .open(b"session:1", &blob),
+            Err(Unsealable)
+        );
+        assert_eq!(
+            ring(&[1])
+                .sealer(Purpose::Flow, Some(b"ticket"))
+                .open(b"session:1", &blob),
+            Err(Unsealable)
+        );
         for i in 0..blob.len() {
             let mut changed = blob.clone();
             changed[i] ^= 1;
-            assert_eq!(sealer.open(b"session:1", &changed), Err(Unsealable), "byte {i}");
+            assert_eq!(
+                sealer.open(b"session:1", &changed),
+                Err(Unsealable),
+                "byte {i}"
+            );
         }
     }
 
     #[test]
     fn older_roots_still_open() {
         let old = ring(&[1]).sealer(Purpose::Login, None).seal(b"", b"x");
-        assert_eq!(ring(&[2, 1]).sealer(Purpose::Login, None).open(b"", &old).unwrap(), b"x");
-        assert!(ring(&[2]).sealer(Purpose::Login, None).open(b"", &old).is_err());
+        assert_eq!(
+            ring(&[2, 1])
+                .sealer(Purpose::Login, None)
+                .open(b"", &old)
+                .unwrap(),
+            b"x"
+        );
+        assert!(
+            ring(&[2])
+                .sealer(Purpose::Login, None)
+                .open(b"", &old)
+                .is_err()
+        );
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod active;
 mod events;
 mod flights;
 mod flow;
+pub mod keyring;
 pub mod lease;
 mod record;
 mod seen;

@@ -12,10 +12,19 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::clock::{Ambient, Timestamp};
+use crate::config::session::{Sessions, StoreKind};
+use crate::telemetry::metrics::Metrics;
 
+use self::memory::MemoryStore;
+use self::metered::Metered;
+use self::redis::{ConnectError, RedisStore};
+
+#[cfg(test)]
+mod contract;
 pub mod memory;
 pub mod metered;
 pub mod records;
+pub mod redis;
 
 /// A named space of records. With the default prefix, its keys read `mcp:<space>:<id>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +167,35 @@ pub trait Store: Send + Sync + 'static {
     fn count(&self, space: Space) -> BoxFuture<'_, Outcome<Option<u64>>>;
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Outcome<()>>;
+}
+
+/// Opens the store that the configuration names, with its operations counted. A Redis that is away is no error:
+/// it is tried again, and until then every operation is [`Unavailable`].
+///
+/// # Errors
+/// When the settings of Redis cannot be used at all.
+pub async fn open(
+    config: &Sessions,
+    ambient: Ambient,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Store>, ConnectError> {
+    match config.store {
+        StoreKind::Memory => Ok(Arc::new(Metered::new(
+            MemoryStore::new(config, ambient),
+            metrics,
+        ))),
+        StoreKind::Redis => {
+            let Some(redis) = &config.redis else {
+                return Err(ConnectError::BadSetting {
+                    key: "url".to_owned(),
+                    problem: "sessions.store is redis, but there is no Redis; set it (REDIS_URL)"
+                        .to_owned(),
+                });
+            };
+            let store = RedisStore::connect(redis, ambient).await?;
+            Ok(Arc::new(Metered::new(store, metrics)))
+        }
+    }
 }
 
 /// The revision of a record that was not there before. It leaves room to count on in the 53 bits that Redis's

@@ -55,7 +55,7 @@ impl Inner {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "The events of other replicas cannot be heard.")
+                    tracing::debug!(%error, "The events of other replicas cannot be heard.");
                 }
             }
             self.seen.distrust_all();

@@ -334,6 +334,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_contract_holds() {
+        crate::store::contract::holds(Arc::new(MemoryStore::new(
+            &Sessions::default(),
+            Ambient::system(),
+        )))
+        .await;
+    }
+
+    #[tokio::test]
     async fn flows_never_push_out_sessions() {
         let (store, _) = store(2, 2);
         put(&store, Space::Session, "s").await;

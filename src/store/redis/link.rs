@@ -1,0 +1,91 @@
+//! One connection to Redis, whatever stands behind it.
+
+use std::sync::Arc;
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A connection that any number of requests use at once; clones share it.
+#[derive(Clone)]
+pub(super) struct Link {
+    wire: Wire,
+    /// Links of an earlier epoch led to a server that is no primary any more.
+    epoch: u64,
+}
+
+#[derive(Clone)]
+enum Wire {
+    /// One server. The driver ends with the last clone, and ends by itself when the server closes.
+    Direct(MultiplexedConnection, Arc<AbortOnDropHandle<()>>),
+    /// All nodes of a Cluster; it connects again by itself.
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    pub(super) fn direct(
+        connection: MultiplexedConnection,
+        driver: AbortOnDropHandle<()>,
+        epoch: u64,
+    ) -> Self {
+        Self {
+            wire: Wire::Direct(connection, Arc::new(driver)),
+            epoch,
+        }
+    }
+
+    pub(super) fn cluster(connection: ClusterConnection, epoch: u64) -> Self {
+        Self {
+            wire: Wire::Cluster(connection),
+            epoch,
+        }
+    }
+
+    /// Whether it is still worth sending on. Costs no round trip: the driver of a connection that the server
+    /// closed has ended.
+    pub(super) fn is_usable(&self, epoch: u64) -> bool {
+        self.epoch == epoch
+            && match &self.wire {
+                Wire::Direct(_, driver) => !driver.is_finished(),
+                Wire::Cluster(_) => true,
+            }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.wire, &other.wire) {
+            (Wire::Direct(_, ours), Wire::Direct(_, theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match &mut self.wire {
+            Wire::Direct(connection, _) => command.query_async(connection).await,
+            Wire::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+
+    /// Whether a link that met this error must not be used again.
+    pub(super) fn is_spoilt_by(&self, error: &RedisError) -> bool {
+        match self.wire {
+            Wire::Direct(..) => {
+                error.is_unrecoverable_error()
+                    || error.is_timeout()
+                    || error.kind() == ErrorKind::Io
+                    || is_demoted(error)
+            }
+            Wire::Cluster(_) => false,
+        }
+    }
+}
+
+/// The server became a replica while we were connected.
+pub(super) fn is_demoted(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
