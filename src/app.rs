@@ -1,1 +1,329 @@
-//! The composition root: configuration in, running proxy out. The only file that knows every module.
+//! The composition root: configuration in, running proxy out. The only file, with its parts below `app/`, that
+//! knows every module.
+
+mod built;
+mod run;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::built::Built;
+pub use self::run::serve;
+use crate::admin::{Health, MetricsListener};
+use crate::clock::Ambient;
+use crate::config::{Config, Loaded};
+use crate::listen::{Drain, Listeners};
+use crate::proxy::Proxy;
+use crate::session::keyring::{KeyRingError, key_ring};
+use crate::store::Store;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::metrics::{Metrics, Name};
+
+/// Why the proxy did not start, or did not take over a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something in the configuration cannot be used. Exit code 78.
+    #[error("{0}")]
+    Config(String),
+    /// An address, a port or a service that is needed from the first moment is not to be had. Exit code 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The system refused something. Exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What lasts from start to end, whatever the configuration becomes.
+struct Lasting {
+    ambient: Ambient,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    access: Arc<AccessLog>,
+    store: Arc<dyn Store>,
+    store_state: Arc<watch::StoreState>,
+    listeners: Listeners,
+    drain: Drain,
+    tracker: TaskTracker,
+    /// Ends every background task.
+    end: CancellationToken,
+    log: Option<LogHandle>,
+}
+
+/// A proxy that serves.
+pub struct Running {
+    lasting: Arc<Lasting>,
+    proxy: Arc<Proxy>,
+    built: Mutex<Built>,
+    config: ArcSwap<Config>,
+    addresses: Vec<String>,
+    metrics_address: Option<SocketAddr>,
+    serving: JoinHandle<()>,
+    gone: CancellationToken,
+}
+
+impl Running {
+    /// Binds, builds, and serves. Gives back once connections are accepted.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(loaded: Loaded, ambient: Ambient) -> Result<Self, StartError> {
+        Self::start_with(loaded, ambient, None).await
+    }
+
+    async fn start_with(
+        loaded: Loaded,
+        ambient: Ambient,
+        log: Option<LogHandle>,
+    ) -> Result<Self, StartError> {
+        let mut config = loaded.config;
+        let metrics = Metrics::new();
+        let health = Health::new(ambient.clone());
+        let listeners = Listeners::bind(&config, &metrics)
+            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        let addresses = listeners.addresses();
+        name_free_port(&mut config, &addresses);
+        let metrics_listener = match config.metrics.enabled {
+            true => Some(
+                MetricsListener::bind(&config.metrics.address)
+                    .await
+                    .map_err(|error| StartError::Unavailable(error.to_string()))?,
+            ),
+            false => None,
+        };
+        let store = crate::store::open(&config.sessions, ambient.clone(), &metrics)
+            .await
+            .map_err(|error| StartError::Unavailable(format!("sessions.redis: {error}")))?;
+        let access = AccessLog::start(
+            std::io::stdout(),
+            config.logging.format,
+            config.logging.access,
+            &metrics,
+        )
+        .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
+        let lasting = Arc::new(Lasting {
+            ambient,
+            metrics,
+            health,
+            access,
+            store,
+            store_state: Arc::default(),
+            listeners,
+            drain: Drain::default(),
+            tracker: TaskTracker::new(),
+            end: CancellationToken::new(),
+            log,
+        });
+        // From here on tasks run; whoever fails below ends them.
+        let ending = lasting.end.clone().drop_guard();
+        let metrics_address = metrics_listener.as_ref().map(MetricsListener::address);
+        if let Some(listener) = metrics_listener {
+            let (metrics, health) = (Arc::clone(&lasting.metrics), Arc::clone(&lasting.health));
+            lasting
+                .tracker
+                .spawn(listener.serve(metrics, health, lasting.end.clone()));
+        }
+        watch::store(&lasting);
+        let keys = keys_when_there(&config, &lasting).await?;
+        let (snapshot, built) = built::build(&lasting, &config, keys, None).await?;
+        built.start(&lasting);
+        built.configure_health(&lasting, &config);
+        let public_url = built.public_url.clone();
+        let proxy = Proxy::new(
+            snapshot,
+            lasting.ambient.clone(),
+            Arc::clone(&lasting.metrics),
+            Arc::clone(&lasting.health),
+            Arc::clone(&lasting.access),
+            lasting.drain.announced.clone(),
+        );
+        loaded_now(&lasting, true);
+        lasting.health.set_ready();
+        let gone = CancellationToken::new();
+        let serving = tokio::spawn({
+            let serve = lasting.listeners.clone().serve(
+                Arc::clone(&proxy),
+                public_url,
+                lasting.drain.clone(),
+            );
+            let gone = gone.clone();
+            async move {
+                serve.await;
+                gone.cancel();
+            }
+        });
+        ending.disarm();
+        Ok(Self {
+            lasting,
+            proxy,
+            built: Mutex::new(built),
+            config: ArcSwap::from_pointee(config),
+            addresses,
+            metrics_address,
+            serving,
+            gone,
+        })
+    }
+
+    /// The bound traffic addresses, in the order of the configuration; unix sockets as `unix:/path`.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The first TCP address of the traffic listeners.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses
+            .iter()
+            .find_map(|address| address.parse().ok())
+    }
+
+    /// The address of the metrics listener.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Takes over another configuration by one swap; requests and streams under way finish on what they started
+    /// with. Gives what only a restart would change.
+    ///
+    /// # Errors
+    /// What cannot be used; then nothing has changed.
+    pub async fn reload(&self, loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
+        let outcome = self.take_over(loaded.config).await;
+        loaded_now(&self.lasting, outcome.is_ok());
+        outcome
+    }
+
+    async fn take_over(&self, mut config: Config) -> Result<Vec<&'static str>, StartError> {
+        let mut built = self.built.lock().await;
+        let before = self.config.load_full();
+        let kept = built::restart_only(&before, &config);
+        config
+            .sessions
+            .clone_from(&built::with_store_of(&before, &config));
+        name_free_port(&mut config, &self.addresses);
+        let keys = key_ring(&config, &*self.lasting.store, &self.lasting.ambient)
+            .await
+            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        let (snapshot, next) =
+            Box::pin(built::build(&self.lasting, &config, keys, Some(&built))).await?;
+        let listeners = self.lasting.listeners.clone();
+        let config = Arc::new(config);
+        let bound = {
+            let config = Arc::clone(&config);
+            tokio::task::spawn_blocking(move || listeners.reload(&config)).await
+        };
+        bound
+            .map_err(|error| StartError::Failed(error.to_string()))?
+            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        next.start(&self.lasting);
+        next.configure_health(&self.lasting, &config);
+        self.proxy.swap(snapshot);
+        std::mem::replace(&mut *built, next).end_what_is_not_in(&built);
+        self.lasting
+            .access
+            .reconfigure(config.logging.format, config.logging.access);
+        if let Some(log) = &self.lasting.log
+            && let Err(error) = log.set_level(&config.logging.level)
+        {
+            tracing::warn!(%error, "the log level stays as it was");
+        }
+        self.config.store(config);
+        Ok(kept)
+    }
+
+    /// Ends in order with the times of the configuration, then lets go of everything.
+    pub async fn stop(self) {
+        let shutdown = self.config.load().shutdown.clone();
+        let drain = self.lasting.drain.clone();
+        self.lasting.health.set_draining();
+        tokio::select! {
+            () = drain.run(&shutdown, true) => {}
+            () = self.gone() => {}
+        }
+        self.finish().await;
+    }
+
+    /// Waits until the last connection is gone, which happens only after the drain began.
+    async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    async fn finish(self) {
+        self.lasting.drain.cut_now();
+        // Cut connections need a moment at most; the listener bounds it.
+        let _ = self.serving.await;
+        self.proxy.snapshot().browser.finish().await;
+        self.lasting.end.cancel();
+        self.lasting.tracker.close();
+        self.lasting.tracker.wait().await;
+        let access = Arc::clone(&self.lasting.access);
+        let _ = tokio::task::spawn_blocking(move || access.close()).await;
+    }
+}
+
+/// A listener on port 0 got some port; without a `public_url` that is the one people use.
+fn name_free_port(config: &mut Config, addresses: &[String]) {
+    let free = config
+        .listen
+        .first()
+        .is_some_and(|listener| listener.address.ends_with(":0"));
+    if config.public_url.is_none()
+        && free
+        && let Some(Ok(address)) = addresses
+            .first()
+            .map(|address| address.parse::<SocketAddr>())
+    {
+        let scheme = if config.listen.first().is_some_and(|l| l.tls.is_some()) {
+            "https"
+        } else {
+            "http"
+        };
+        config.public_url = Some(format!("{scheme}://localhost:{}", address.port()));
+    }
+}
+
+/// Own keys are needed before the first request. Where they are kept in a store that is away, start waits for it
+/// and says so; the listeners are bound and the health listener answers meanwhile.
+async fn keys_when_there(
+    config: &Config,
+    lasting: &Lasting,
+) -> Result<crate::keys::KeyRing, StartError> {
+    let mut pause = std::time::Duration::from_millis(250);
+    loop {
+        match key_ring(config, &*lasting.store, &lasting.ambient).await {
+            Ok(keys) => return Ok(keys),
+            Err(KeyRingError::Store(error)) => {
+                tracing::warn!(%error, "waiting for the store, which keeps the root secret; secret_keys would make this unnecessary");
+            }
+            Err(error) => return Err(StartError::Config(error.to_string())),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(std::time::Duration::from_secs(5));
+    }
+}
+
+fn loaded_now(lasting: &Lasting, worked: bool) {
+    let metrics = &lasting.metrics;
+    metrics
+        .gauge(Name::ReloadSuccessful, &[])
+        .set(if worked { 1.0 } else { 0.0 });
+    if worked {
+        // Seconds since the epoch are exact in a double until long after 2100.
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
+        metrics
+            .gauge(Name::ReloadTimestamp, &[])
+            .set(lasting.ambient.now().as_secs() as f64);
+    }
+}

@@ -10,6 +10,7 @@ mod health;
 mod online;
 mod out;
 mod print;
+mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -153,10 +154,7 @@ pub fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> Exit {
     let sources = sources(cli.sources);
     match cli.command {
-        None => {
-            out::stderr(&format!("{}\n", command().render_help()));
-            Exit::Usage
-        }
+        None => serve::run(sources),
         Some(Command::CheckConfig { format, online }) => check::run(&sources, format, online),
         Some(Command::PrintConfig) => print::run(&sources),
         Some(Command::Config { what }) => generate::run(what),

@@ -106,16 +106,18 @@ pub async fn follow(
     notifier.stopping(times.delay.0 + times.timeout.0);
     tokio::select! {
         () = drain.run(&times, at_once) => {}
-        () = second(&mut signals) => {
+        () = asked_to_end(&mut signals) => {
             tracing::warn!("a second signal: ending at once");
             drain.cut_now();
         }
     }
 }
 
-async fn second(signals: &mut Signals) {
+/// Waits for a signal that asks the process to end, before there is anything to drain.
+pub async fn asked_to_end(signals: &mut Signals) {
     while signals.next().await == Ask::Reload {}
 }
+
 
 #[cfg(test)]
 mod tests {

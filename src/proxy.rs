@@ -1,1 +1,248 @@
-//! The flight of one request.
+//! The flight of one request: where to, who, what, may they, send it. Every step hands a value to the next; a
+//! step that fails hands a [`Reject`], and [`exit`](self::exit) writes the answer.
+
+mod exit;
+mod forward_auth;
+mod own;
+mod record;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::request::Parts;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::record::Flight;
+use crate::admin::Health;
+use crate::authn::Authn;
+use crate::authz::Policy;
+use crate::clock::Ambient;
+use crate::config::route::Kind;
+use crate::forward::Forwarder;
+use crate::http::inbound::TrustedProxies;
+use crate::http::{Inbound, Request, RequestBody, Response, navigation};
+use crate::listen::Handler;
+use crate::mcp::edge::{self, Edge};
+use crate::mcp::{Call, peek};
+use crate::oidc::Browser;
+use crate::peer::Conn;
+use crate::reject::Reject;
+use crate::route::{Matched, Table, Target};
+use crate::telemetry::access::{self, AccessLog};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::requests::RequestMetrics;
+
+/// Everything that a request is judged and sent by. Built whole by `app`, swapped whole at a reload; a request
+/// keeps the one that it started with.
+pub struct Snapshot {
+    /// Where to.
+    pub routes: Table,
+    /// Host, Origin, CORS.
+    pub edge: Edge,
+    /// Whose forwarded headers count.
+    pub trusted: TrustedProxies,
+    /// Who.
+    pub authn: Arc<Authn>,
+    /// May they.
+    pub policy: Policy,
+    /// Send it.
+    pub forwarder: Forwarder,
+    /// Login and its pages.
+    pub browser: Arc<Browser>,
+    /// Prepared handles.
+    pub requests: Arc<RequestMetrics>,
+    /// Bounds of bodies that are collected.
+    pub bounds: Bounds,
+    /// Prefix of our own endpoints, for links on pages.
+    pub own_prefix: String,
+    /// Ends the background tasks that belong to this snapshot alone, when the last request lets go of it.
+    pub tasks: DropGuard,
+}
+
+/// Bounds of request bodies that are collected whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of a body on `mcp` routes.
+    pub mcp_body: usize,
+    /// Longest pause inside a body.
+    pub body_idle: std::time::Duration,
+}
+
+/// The proxy as listeners see it.
+pub struct Proxy {
+    snapshot: ArcSwap<Snapshot>,
+    ambient: Ambient,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    access: Arc<AccessLog>,
+    announced: CancellationToken,
+}
+
+impl Proxy {
+    /// Puts the lasting parts together with a first snapshot. Once `announced` fires, HTTP/1 clients are told to
+    /// connect anew.
+    pub fn new(
+        snapshot: Snapshot,
+        ambient: Ambient,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        access: Arc<AccessLog>,
+        announced: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            ambient,
+            metrics,
+            health,
+            access,
+            announced,
+        })
+    }
+
+    /// Puts a new snapshot in force for requests that begin from now on.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    async fn fly(
+        &self,
+        snapshot: &Snapshot,
+        inbound: &Inbound,
+        request: Request,
+        flight: &mut Flight,
+    ) -> Result<Response, Reject> {
+        let matched = snapshot.routes.find(request.method(), request.uri())?;
+        match matched {
+            Matched::Own(own) => {
+                flight.on_own();
+                Box::pin(own::answer(self, snapshot, own, inbound, request, flight)).await
+            }
+            Matched::ResourceMetadata(target) => {
+                flight.on_own();
+                let (parts, _) = request.into_parts();
+                snapshot.edge.host(&parts)?;
+                snapshot
+                    .authn
+                    .resource_metadata(inbound, &target, &parts.method, &parts.headers)
+            }
+            Matched::Backend(target) => {
+                flight.on_route(&target);
+                let (parts, body) = request.into_parts();
+                snapshot.edge.host(&parts)?;
+                match target.route().kind {
+                    Kind::Mcp => {
+                        let origin = snapshot.edge.origin(&parts.headers)?;
+                        if let Some(preflight) = snapshot.edge.preflight(&parts, &origin) {
+                            return Ok(preflight);
+                        }
+                        let judged = self
+                            .mcp(snapshot, inbound, target, parts, body, flight)
+                            .await;
+                        flight.origin = Some(origin);
+                        judged
+                    }
+                    Kind::Http => {
+                        if is_websocket(&parts) {
+                            snapshot.edge.websocket(&parts.headers)?;
+                        }
+                        let caller = snapshot
+                            .authn
+                            .authenticate(inbound, &target, &parts)
+                            .await?;
+                        flight.by(&caller);
+                        let permit = snapshot.policy.decide(caller, target, &Call::default())?;
+                        let request = Request::from_parts(parts, body);
+                        flight.sent(Instant::now());
+                        let sent = snapshot.forwarder.send(permit, inbound, request).await;
+                        flight.answered(Instant::now());
+                        sent
+                    }
+                }
+            }
+        }
+    }
+
+    /// An MCP request: its body is read only for somebody who may send one, then looked at once and sent whole.
+    async fn mcp(
+        &self,
+        snapshot: &Snapshot,
+        inbound: &Inbound,
+        target: Target,
+        parts: Parts,
+        body: RequestBody,
+        flight: &mut Flight,
+    ) -> Result<Response, Reject> {
+        let caller = snapshot
+            .authn
+            .authenticate(inbound, &target, &parts)
+            .await?;
+        flight.by(&caller);
+        let bytes = body
+            .collect(snapshot.bounds.mcp_body, snapshot.bounds.body_idle)
+            .await?;
+        flight.bytes_in = bytes.len() as u64;
+        flight.call = peek(&bytes);
+        let permit = snapshot.policy.decide(caller, target, &flight.call)?;
+        let body = if bytes.is_empty() {
+            RequestBody::Empty
+        } else {
+            RequestBody::full(bytes)
+        };
+        let request = Request::from_parts(parts, body);
+        flight.sent(Instant::now());
+        let sent = snapshot.forwarder.send(permit, inbound, request).await;
+        flight.answered(Instant::now());
+        sent
+    }
+}
+
+impl Handler for Proxy {
+    async fn handle(self: Arc<Self>, conn: Arc<Conn>, request: Request) -> Response {
+        let snapshot = self.snapshot.load_full();
+        let inbound = Inbound::new(&self.ambient, conn, request.headers(), &snapshot.trusted);
+        let mut flight = Flight::begin(&inbound, &request, &snapshot.requests, &self.access);
+        let asked = exit::Asked::of(&request);
+        let outcome = self.fly(&snapshot, &inbound, request, &mut flight).await;
+        let (mut response, rejected) = match outcome {
+            Ok(response) => (response, None),
+            Err(reject) => exit::answer(&snapshot, &inbound, &asked, &flight, reject).await,
+        };
+        if let Some(origin) = &flight.origin {
+            edge::cors(origin, response.headers_mut());
+        }
+        if self.announced.is_cancelled() && response.version() < http::Version::HTTP_2 {
+            response.headers_mut().insert(
+                http::header::CONNECTION,
+                http::HeaderValue::from_static("close"),
+            );
+        }
+        match flight.end(response.status(), rejected) {
+            Some(observer) => response.map(|body| access::observe(body, observer)),
+            None => response,
+        }
+    }
+}
+
+fn is_websocket(parts: &Parts) -> bool {
+    parts
+        .headers
+        .get(http::header::UPGRADE)
+        .is_some_and(|upgrade| {
+            upgrade
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|each| each.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
+        || parts.method == http::Method::CONNECT
+}
+
+/// Whether an error is for a person's eyes.
+fn wants_page(method: &http::Method, headers: &http::HeaderMap) -> bool {
+    navigation::wants_page(method, headers)
+}

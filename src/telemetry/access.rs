@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::ids::RequestId;
 use crate::peer::Conn;
 use crate::reject::{Code, Fault};
+use crate::route::Route;
 
 /// What one request's line says. Filled while the request is on its way.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ pub struct Record {
     pub to_head: Duration,
     /// Time that the backend took of it.
     pub backend_took: Option<Duration>,
-    /// Name of the backend.
-    pub backend: Option<Arc<str>>,
+    /// The route, which names the backend.
+    pub route: Option<Arc<Route>>,
     /// What proved the identity.
     pub credential: Option<&'static str>,
     /// First 8 bytes of the SHA-256 of issuer and subject, in hex: recognisable, not readable.
@@ -121,7 +122,7 @@ mod tests_support {
             status: http::StatusCode::OK,
             to_head: std::time::Duration::from_millis(1),
             backend_took: None,
-            backend: None,
+            route: None,
             credential: None,
             subject: None,
             client_id: None,

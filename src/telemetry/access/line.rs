@@ -45,7 +45,10 @@ fn json(out: &mut Vec<u8>, record: &Record, ending: Ending) {
     if !ending.complete {
         field.text("stream.close_reason", "client");
     }
-    field.optional("upstream.backend", record.backend.as_deref());
+    if let Some(route) = &record.route {
+        field.text("http.route", route.name.as_str());
+        field.text("upstream.backend", route.backend.as_str());
+    }
     if let Some(took) = record.backend_took {
         field.millis("upstream.duration_ms", took);
     }
@@ -81,7 +84,10 @@ fn text(out: &mut Vec<u8>, record: &Record, ending: Ending) {
     out.extend_from_slice(&record.id.hex());
     for (name, value) in [
         (" auth=", record.credential),
-        (" backend=", record.backend.as_deref()),
+        (
+            " route=",
+            record.route.as_ref().map(|route| route.name.as_str()),
+        ),
         (" mcp=", record.mcp_method.as_deref()),
         (" name=", record.mcp_name.as_deref()),
         (

@@ -24,8 +24,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Begins: the request is in flight from here until the observer has finished or is dropped.
-    pub fn begin(
+    /// For a request that was counted as under way; it is counted out when the observer has finished or is dropped.
+    pub fn of(
         record: Record,
         row: Row,
         started: Instant,
@@ -115,5 +115,11 @@ impl Drop for Observed {
     fn drop(&mut self) {
         self.observer
             .finish(self.bytes, self.ended || self.body.is_end_stream());
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.finish(0, false);
     }
 }

@@ -1,0 +1,93 @@
+//! The way out for a [`Reject`]: for whom the answer is written, and when it is a login instead.
+
+use http::{HeaderMap, Method};
+
+use super::record::Flight;
+use super::{Snapshot, wants_page};
+use crate::config::route::Kind;
+use crate::http::respond::{self, Audience};
+use crate::http::{Inbound, Request, Response};
+use crate::reject::{Fault, Reject};
+use crate::telemetry::access::Rejected;
+
+/// What has to be known of a request after it was used up.
+pub(super) struct Asked {
+    page: bool,
+    /// For a login that returns here; only kept when the answer may be one.
+    navigation: Option<(String, HeaderMap)>,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        let page = wants_page(request.method(), request.headers());
+        let navigation = (page && request.method() == Method::GET).then(|| {
+            let place = request
+                .uri()
+                .path_and_query()
+                .map_or("/", http::uri::PathAndQuery::as_str);
+            let mut cookies = HeaderMap::new();
+            for cookie in request.headers().get_all(http::header::COOKIE) {
+                cookies.append(http::header::COOKIE, cookie.clone());
+            }
+            (place.to_owned(), cookies)
+        });
+        Self { page, navigation }
+    }
+}
+
+/// Writes the answer, and the part of the rejection that goes into the access record.
+pub(super) async fn answer(
+    snapshot: &Snapshot,
+    inbound: &Inbound,
+    asked: &Asked,
+    flight: &Flight,
+    reject: Reject,
+) -> (Response, Option<Rejected>) {
+    let mcp = flight
+        .route
+        .as_ref()
+        .is_some_and(|route| route.kind == Kind::Mcp);
+    if reject.wants_login()
+        && !mcp
+        && let Some((place, headers)) = &asked.navigation
+    {
+        // Not an error: the person is on the way to the provider. If that fails, that failure is the answer.
+        return match Box::pin(snapshot.browser.login_redirect(inbound, headers, place)).await {
+            Ok(response) => (response, None),
+            Err(failed) => write(snapshot, inbound, asked, flight, mcp, &failed),
+        };
+    }
+    write(snapshot, inbound, asked, flight, mcp, &reject)
+}
+
+fn write(
+    snapshot: &Snapshot,
+    inbound: &Inbound,
+    asked: &Asked,
+    flight: &Flight,
+    mcp: bool,
+    reject: &Reject,
+) -> (Response, Option<Rejected>) {
+    if reject.fault() == Fault::Proxy && reject.status().is_server_error() {
+        tracing::warn!(request_id = %inbound.id, code = reject.code().as_str(), reason = reject.reason(), "a request was refused for a fault of ours");
+    }
+    // Endpoints of ours that programs ask answer programs; pages are for those that people open.
+    let page = asked.page && (!flight.is_own() || asked.navigation.is_some());
+    let audience = if page {
+        Audience::Page {
+            prefix: &snapshot.own_prefix,
+        }
+    } else if mcp {
+        Audience::Mcp {
+            id: flight.call.id.as_deref(),
+        }
+    } else {
+        Audience::Http
+    };
+    let rejected = Rejected {
+        code: reject.code(),
+        fault: reject.fault(),
+        reason: reject.reason().map(Into::into),
+    };
+    (respond::reject(reject, audience, inbound), Some(rejected))
+}

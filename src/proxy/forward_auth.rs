@@ -1,0 +1,84 @@
+//! `/oauth2/auth`: another proxy asks whether a request may pass, and forwards it itself. 202 with the identity
+//! in headers, 401 or 403. It judges the session, or with `?route=NAME` session or bearer token by that route's
+//! audience and rule; it reads no forwarded URI, for whoever sends one would choose what is judged.
+
+use http::header::ALLOW;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use super::Snapshot;
+use super::record::Flight;
+use crate::authn::{Caller, Identity};
+use crate::http::{Body, Inbound, Response, respond};
+use crate::mcp::Call;
+use crate::reject::{Code, Fault, Reject};
+
+pub(super) async fn answer(
+    snapshot: &Snapshot,
+    inbound: &Inbound,
+    parts: &Parts,
+    flight: &mut Flight,
+) -> Result<Response, Reject> {
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(Reject::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Code::MethodNotAllowed,
+            Fault::Client,
+            "Ask this endpoint with GET.",
+        )
+        .header(ALLOW, HeaderValue::from_static("GET, HEAD")));
+    }
+    let mut routes = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .filter(|(name, _)| name == "route");
+    let named = routes.next();
+    if routes.next().is_some() {
+        return Err(Reject::bad_request("The parameter `route` is given twice."));
+    }
+    let Some((_, name)) = named else {
+        let identity = snapshot.authn.signed_in(&parts.headers).await?;
+        flight.by(&Caller::Known(identity.clone()));
+        return Ok(accepted(inbound, Some(&identity)));
+    };
+    let target = snapshot.routes.named(&name).ok_or_else(|| {
+        Reject::bad_request("The parameter `route` names no route of the configuration.")
+    })?;
+    let caller = snapshot
+        .authn
+        .authenticate_forwarded(inbound, &target, &parts.headers)
+        .await?;
+    flight.by(&caller);
+    let permit = snapshot.policy.decide(caller, target, &Call::default())?;
+    Ok(accepted(inbound, permit.identity()))
+}
+
+fn accepted(inbound: &Inbound, identity: Option<&Identity>) -> Response {
+    let mut response = http::Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let headers = response.headers_mut();
+    respond::guard(headers);
+    headers.insert("x-request-id", respond::request_id(inbound.id));
+    let Some(identity) = identity else {
+        return response;
+    };
+    let claims = identity.claims();
+    let groups = claims.groups.join(",");
+    for (name, value) in [
+        ("x-forwarded-user", Some(&*claims.subject.subject)),
+        ("x-forwarded-issuer", Some(&*claims.subject.issuer)),
+        ("x-forwarded-email", claims.email.as_deref()),
+        (
+            "x-forwarded-preferred-username",
+            claims.preferred_username.as_deref(),
+        ),
+        (
+            "x-forwarded-groups",
+            (!groups.is_empty()).then_some(&*groups),
+        ),
+    ] {
+        // What is no header text is left out: half a value could be somebody else's.
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}

@@ -1,0 +1,44 @@
+//! Requests to endpoints of our own. They are never forwarded, whatever the method.
+
+use http::StatusCode;
+
+use super::record::Flight;
+use super::{Proxy, Snapshot, forward_auth};
+use crate::admin::health::Question;
+use crate::http::{Inbound, Request, Response};
+use crate::paths::Own;
+use crate::reject::{Code, Fault, Reject};
+
+pub(super) async fn answer(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    own: Own,
+    inbound: &Inbound,
+    request: Request,
+    flight: &mut Flight,
+) -> Result<Response, Reject> {
+    // Probes come under any host name; everything else only under ours.
+    match own {
+        Own::Health => return Ok(proxy.health.public(Question::Health, request.method())),
+        Own::Ready => return Ok(proxy.health.public(Question::Ready, request.method())),
+        Own::Metrics => return Ok(crate::admin::exposition(&proxy.metrics, request.method())),
+        _ => {}
+    }
+    let (parts, body) = request.into_parts();
+    snapshot.edge.host(&parts)?;
+    match own {
+        Own::Auth => forward_auth::answer(snapshot, inbound, &parts, flight).await,
+        Own::Unknown => Err(Reject::new(
+            StatusCode::NOT_FOUND,
+            Code::NotFound,
+            Fault::Client,
+            "The proxy has no such endpoint.",
+        )),
+        own => {
+            snapshot
+                .browser
+                .handle(own, inbound, Request::from_parts(parts, body))
+                .await
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What is noted while a request is on its way, and becomes its access record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use crate::authn::Caller;
+use crate::http::{Inbound, Request};
+use crate::mcp::Call;
+use crate::mcp::edge::Origin;
+use crate::route::{Route, Target};
+use crate::secret::Digest;
+use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
+use crate::telemetry::requests::{RequestMetrics, Row};
+
+/// Notes on one request. When it is dropped before it has ended, the client went away before an answer: that is
+/// recorded too.
+pub(super) struct Flight {
+    pub(super) call: Call,
+    pub(super) origin: Option<Origin>,
+    pub(super) bytes_in: u64,
+    pub(super) route: Option<Arc<Route>>,
+    row: Option<Row>,
+    head: Option<Head>,
+    inbound: Inbound,
+    credential: Option<&'static str>,
+    subject: Option<[u8; 16]>,
+    client_id: Option<Box<str>>,
+    sent: Option<Instant>,
+    backend_took: Option<Duration>,
+    metrics: Arc<RequestMetrics>,
+    log: Arc<AccessLog>,
+}
+
+/// What the request itself said; taken when the record is made.
+struct Head {
+    method: Method,
+    path: Box<str>,
+    version: Version,
+    user_agent: Option<Box<str>>,
+}
+
+/// "Client closed request": nobody is there to read a status, so none of RFC 9110 fits.
+const CLIENT_GONE: u16 = 499;
+
+impl Flight {
+    pub(super) fn begin(
+        inbound: &Inbound,
+        request: &Request,
+        metrics: &Arc<RequestMetrics>,
+        log: &Arc<AccessLog>,
+    ) -> Self {
+        let head = Head {
+            method: request.method().clone(),
+            path: Record::clip(request.uri().path()),
+            version: request.version(),
+            user_agent: request
+                .headers()
+                .get(http::header::USER_AGENT)
+                .and_then(|agent| agent.to_str().ok())
+                .map(Record::clip),
+        };
+        Self {
+            call: Call::default(),
+            origin: None,
+            bytes_in: 0,
+            route: None,
+            row: None,
+            head: Some(head),
+            inbound: inbound.clone(),
+            credential: None,
+            subject: None,
+            client_id: None,
+            sent: None,
+            backend_took: None,
+            metrics: Arc::clone(metrics),
+            log: Arc::clone(log),
+        }
+    }
+
+    /// The request is one for an endpoint of our own.
+    pub(super) fn on_own(&mut self) {
+        self.enter(Row::Own);
+    }
+
+    pub(super) fn on_route(&mut self, target: &Target) {
+        self.enter(Row::Route(target.route().index));
+        self.route = Some(Arc::clone(target.route()));
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.row == Some(Row::Own)
+    }
+
+    fn enter(&mut self, row: Row) {
+        self.metrics.row(row).begin();
+        self.row = Some(row);
+    }
+
+    /// The subject is shown as a digest: the same person is recognised in all lines and not named in any.
+    pub(super) fn by(&mut self, caller: &Caller) {
+        let Caller::Known(identity) = caller else {
+            return;
+        };
+        self.credential = Some(identity.credential().as_str());
+        self.client_id = identity.client_id().map(Record::clip);
+        let subject = &identity.claims().subject;
+        let mut text = Vec::with_capacity(subject.issuer.len() + subject.subject.len() + 1);
+        text.extend_from_slice(subject.issuer.as_bytes());
+        text.push(0);
+        text.extend_from_slice(subject.subject.as_bytes());
+        self.subject = Some(hex(Digest::of(&text).as_bytes()));
+    }
+
+    pub(super) fn sent(&mut self, at: Instant) {
+        self.sent = Some(at);
+    }
+
+    pub(super) fn answered(&mut self, at: Instant) {
+        self.backend_took = self.sent.map(|sent| at.saturating_duration_since(sent));
+    }
+
+    /// The head of the answer is there. Gives what watches the rest of it.
+    pub(super) fn end(
+        mut self,
+        status: StatusCode,
+        rejected: Option<Rejected>,
+    ) -> Option<Observer> {
+        self.observer(status, rejected)
+    }
+
+    fn observer(&mut self, status: StatusCode, rejected: Option<Rejected>) -> Option<Observer> {
+        let head = self.head.take()?;
+        let to_head = self.inbound.started.elapsed();
+        if self.row.is_none() {
+            self.enter(Row::Unmatched);
+        }
+        let row = self.row.unwrap_or(Row::Unmatched);
+        self.metrics.answered(
+            row,
+            &head.method,
+            status,
+            to_head,
+            self.backend_took.unwrap_or_default(),
+        );
+        let record = Record {
+            at: self.inbound.received,
+            id: self.inbound.id,
+            conn: Arc::clone(&self.inbound.conn),
+            client: self.inbound.client,
+            method: head.method,
+            path: head.path,
+            version: head.version,
+            user_agent: head.user_agent,
+            status,
+            to_head,
+            backend_took: self.backend_took,
+            route: self.route.take(),
+            credential: self.credential,
+            subject: self.subject,
+            client_id: self.client_id.take(),
+            mcp_method: self.call.method.take(),
+            mcp_name: self.call.name.take(),
+            rejected,
+            bytes_in: self.bytes_in,
+        };
+        Some(Observer::of(
+            record,
+            row,
+            self.inbound.started,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.log),
+        ))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::REQUEST_TIMEOUT);
+        // The observer records the end as it is dropped.
+        drop(self.observer(status, None));
+    }
+}
+
+/// The first 8 bytes in hex.
+fn hex(bytes: &[u8; 32]) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = [0; 16];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    out
+}
