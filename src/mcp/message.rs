@@ -198,17 +198,9 @@ mod tests {
 
     use super::*;
 
-    fn seen(body: &str) -> (Option<String>, Option<String>, Option<String>) {
+    fn seen(body: &str) -> [Option<String>; 3] {
         let Call { id, method, name } = peek(body.as_bytes());
-        (
-            id.map(String::from),
-            method.map(String::from),
-            name.map(String::from),
-        )
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+        [id, method, name].map(|found| found.map(String::from))
     }
 
     #[test]
@@ -223,7 +215,10 @@ mod tests {
             "\"\\u0061\\n\"",
         ] {
             let body = format!("{{\"jsonrpc\":\"2.0\", \"id\": {id}, \"method\":\"ping\"}}");
-            assert_eq!(seen(&body), (some(id), some("ping"), None));
+            assert_eq!(
+                seen(&body),
+                [Some(id.to_owned()), Some("ping".to_owned()), None]
+            );
         }
         for id in [
             "null",
@@ -234,7 +229,7 @@ mod tests {
         ] {
             assert_eq!(
                 seen(&format!("{{\"id\":{id},\"method\":\"ping\"}}")),
-                (None, some("ping"), None)
+                [None, Some("ping".to_owned()), None]
             );
         }
     }
@@ -244,15 +239,15 @@ mod tests {
         for (body, name) in [
             (
                 r#"{"method":"tools/call","params":{"arguments":{"name":"no"},"name":"yes"}}"#,
-                some("yes"),
+                Some("yes"),
             ),
             (
                 r#"{"params":{"_meta":{},"name":"a\"b"},"method":"prompts/get"}"#,
-                some("a\"b"),
+                Some("a\"b"),
             ),
             (
                 r#"{"method":"resources/read","params":{"name":"no","uri":"file:///x"}}"#,
-                some("file:///x"),
+                Some("file:///x"),
             ),
             (r#"{"method":"tools/list","params":{"name":"no"}}"#, None),
             (r#"{"method":"tools/call","params":["yes"]}"#, None),
@@ -262,7 +257,8 @@ mod tests {
             ),
             (r#"{"method":"tools/call","params":null}"#, None),
         ] {
-            assert_eq!(seen(body).2, name, "{body}");
+            let [_, _, found] = seen(body);
+            assert_eq!(found.as_deref(), name, "{body}");
         }
     }
 

@@ -158,13 +158,17 @@ mod tests {
         }
     }
 
+    fn joined(segments: &[String]) -> String {
+        segments.iter().flat_map(|segment| ["/", segment]).collect()
+    }
+
     fn segment() -> impl Strategy<Value = String> {
         "[ab]{1,2}"
     }
 
     fn some_path() -> impl Strategy<Value = String> {
         (proptest::collection::vec(segment(), 0..5), any::<bool>()).prop_map(|(segments, slash)| {
-            let path: String = segments.iter().map(|s| format!("/{s}")).collect();
+            let path = joined(&segments);
             if slash || path.is_empty() {
                 path + "/"
             } else {
@@ -183,7 +187,7 @@ mod tests {
             let mut index = Index::default();
             let mut kept: Vec<Pattern> = Vec::new();
             for (segments, subtree) in patterns {
-                let base: String = segments.iter().map(|s| format!("/{s}")).collect();
+                let base = joined(&segments);
                 let pattern = Pattern { base: base.into(), subtree };
                 if !kept.contains(&pattern) {
                     index.add(&pattern.base, subtree, u32::try_from(kept.len()).unwrap());

@@ -341,16 +341,13 @@ fn lenient(path: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         let segment = segment.split(';').next().unwrap_or_default();
-        match segment {
-            ".." => {
-                out.pop();
-            }
-            _ => {
-                let segment = segment.trim_end_matches(['.', ' ']);
-                if !segment.is_empty() {
-                    out.push(segment);
-                }
-            }
+        if segment == ".." {
+            out.pop();
+            continue;
+        }
+        let segment = segment.trim_end_matches(['.', ' ']);
+        if !segment.is_empty() {
+            out.push(segment);
         }
     }
     let slash = if path.ends_with('/') && !out.is_empty() {
