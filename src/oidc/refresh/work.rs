@@ -33,12 +33,13 @@ pub(super) struct Work {
     claims: Arc<Claims>,
     due: Timestamp,
     tell: watch::Sender<Stage>,
+    over: bool,
 }
 
 impl Drop for Work {
     /// Also when the task ends by a panic or with the runtime: nobody may wait for it for ever.
     fn drop(&mut self) {
-        self.home.flights().remove(&self.login);
+        self.leave();
     }
 }
 
@@ -50,15 +51,23 @@ impl Work {
             claims: Arc::clone(&session.claims),
             due: session.refresh_due.unwrap_or(session.created),
             tell,
+            over: false,
         }
     }
 
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let outcome = self.lead().await.unwrap_or_else(Outcome::Store);
         self.home.note(&self.login, &outcome);
         // Before it is told, so that who looks again begins anew.
-        self.home.flights().remove(&self.login);
+        self.leave();
         let _ = self.tell.send(Stage::Done(outcome));
+    }
+
+    /// Leaves the list of refreshes under way, once: the next entry of this login is not ours.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.home.flights().remove(&self.login);
+        }
     }
 
     /// Takes the right to refresh this login, or waits for the one who has it: their result is ours.
