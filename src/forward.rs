@@ -10,7 +10,9 @@ mod websocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::legacy::Endpoints;
@@ -94,30 +96,30 @@ impl Forwarder {
             let head = self
                 .rules
                 .head(&request, upstream, identity, inbound, false);
-            return self
-                .upgrade(upstream, inbound, route.trust_content, request, head, uri)
-                .await;
+            let mut outgoing = http::Request::new(RequestBody::Empty);
+            *outgoing.uri_mut() = uri.into();
+            *outgoing.headers_mut() = head;
+            let ends = self.ends(identity, inbound);
+            // Boxed: seldom taken, and it would make room for itself in every request's task.
+            let upgrade = self.upgrade(
+                upstream,
+                inbound,
+                route.trust_content,
+                request,
+                outgoing,
+                ends,
+            );
+            return Box::pin(upgrade).await;
         }
 
+        let is_get = request.method() == http::Method::GET;
+        let legacy = is_get && is_mcp;
+        let base = legacy.then(|| uri.clone());
         let headers = self
             .rules
             .head(&request, upstream, identity, inbound, is_mcp);
-        let (parts, body) = request.into_parts();
-        let limit = if is_mcp {
-            self.mcp.max_body.0
-        } else {
-            self.max_body
-        };
-        let (body, upload) = self.guard(body, limit)?;
-        let is_get = parts.method == http::Method::GET;
-        let legacy = is_get && is_mcp;
-        let base = legacy.then(|| uri.clone());
-        let mut outgoing = http::Request::new(body);
-        *outgoing.method_mut() = parts.method;
-        *outgoing.uri_mut() = uri.into();
-        *outgoing.headers_mut() = headers;
-        request::set_length(&mut outgoing, &parts.headers);
-
+        let limit = self.limit(is_mcp);
+        let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
         let answer = upstream
             .exchange(outgoing, upload.as_ref())
@@ -145,6 +147,33 @@ impl Forwarder {
         response::relay(answer, relayed, &self.rules, inbound)
     }
 
+    /// Bytes that a request's body may have.
+    fn limit(&self, is_mcp: bool) -> u64 {
+        if is_mcp {
+            self.mcp.max_body.0
+        } else {
+            self.max_body
+        }
+    }
+
+    /// The request for the backend. Not part of `send`, whose future would hold both requests.
+    fn outgoing(
+        &self,
+        request: Request,
+        headers: HeaderMap,
+        uri: PathAndQuery,
+        limit: u64,
+    ) -> Result<(http::Request<RequestBody>, Option<Upload>), Reject> {
+        let (parts, body) = request.into_parts();
+        let (body, upload) = self.guard(body, limit)?;
+        let mut outgoing = http::Request::new(body);
+        *outgoing.method_mut() = parts.method;
+        *outgoing.uri_mut() = uri.into();
+        *outgoing.headers_mut() = headers;
+        request::set_length(&mut outgoing, &parts.headers);
+        Ok((outgoing, upload))
+    }
+
     /// Bounds a streamed body in size and in silence.
     fn guard(
         &self,
@@ -163,30 +192,33 @@ impl Forwarder {
         }
     }
 
-    /// How long an event stream may go on for this caller, and what its end is called. A session's stream ends with
-    /// the session; a foreign token says nothing of its revocation, so its streams have a greatest age.
-    fn ends(
-        &self,
-        identity: Option<&Identity>,
-        inbound: &Inbound,
-    ) -> Option<(Duration, CloseReason)> {
+    /// How long a stream may go on for this caller, and what its end is called. A session's stream ends with the
+    /// session. A foreign token says nothing of its revocation, and its own end comes too soon for a long call, so its
+    /// streams have a greatest age.
+    fn ends(&self, identity: Option<&Identity>, inbound: &Inbound) -> Option<Ends> {
         let identity = identity?;
-        let expires = identity
-            .expires()
-            .map(|at| (at.since(inbound.received), CloseReason::TokenExpired));
-        match identity.credential() {
-            Credential::Session => expires,
+        let (after, reason) = match identity.credential() {
+            Credential::Session => (
+                identity.expires()?.since(inbound.received),
+                CloseReason::TokenExpired,
+            ),
             Credential::Bearer | Credential::ApiKey => {
-                let oldest = (self.mcp.max_stream_age.0, CloseReason::MaxAge);
-                Some(
-                    expires
-                        .filter(|expires| expires.0 < oldest.0)
-                        .unwrap_or(oldest),
-                )
+                (self.mcp.max_stream_age.0, CloseReason::MaxAge)
             }
-            Credential::Bypass => None,
-        }
+            Credential::Bypass => return None,
+        };
+        Some(Ends {
+            at: inbound.started.checked_add(after)?,
+            reason,
+        })
     }
+}
+
+/// When a caller's leave for a stream ends, and what that is called.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    at: Instant,
+    reason: CloseReason,
 }
 
 impl std::fmt::Debug for Forwarder {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::boundary::Boundary;
+use super::Ends;
 use super::legacy::{Rewriter, Rewritten};
 use super::response::Held;
 use crate::http::body::BodyError;
@@ -29,8 +30,10 @@ pub(super) struct Life {
     pub(super) keep_alive: Option<Duration>,
     /// Longest silence of the backend.
     pub(super) idle: Duration,
-    /// When the caller's leave ends, and what that is called.
-    pub(super) ends: Option<(Duration, CloseReason)>,
+    /// When the caller's leave ends.
+    pub(super) ends: Option<Ends>,
+    /// The bytes are encoded (compressed): nothing can be seen in them or put between them.
+    pub(super) opaque: bool,
     /// Fires when the process is ending.
     pub(super) drain: CancellationToken,
     /// For metrics.
@@ -51,7 +54,8 @@ pub(super) struct EventStream<B = Incoming, H = Held> {
     last_sent: Instant,
     keep_alive: Option<Duration>,
     idle: Duration,
-    ends: Option<(Instant, CloseReason)>,
+    ends: Option<Ends>,
+    opaque: bool,
     sleep: Pin<Box<Sleep>>,
     drain: CancellationToken,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -83,9 +87,7 @@ where
 {
     pub(super) fn new(body: B, held: H, endpoint: Option<Rewriter>, life: Life) -> Self {
         let now = Instant::now();
-        let ends = life
-            .ends
-            .and_then(|(after, reason)| Some((now.checked_add(after)?, reason)));
+        let keep_alive = life.keep_alive.filter(|_| !life.opaque);
         Self {
             body,
             held: Some(held),
@@ -94,10 +96,11 @@ where
             began: now,
             last_received: now,
             last_sent: now,
-            keep_alive: life.keep_alive,
+            keep_alive,
             idle: life.idle,
-            ends,
-            sleep: Box::pin(sleep_until(now + life.keep_alive.unwrap_or(life.idle))),
+            ends: life.ends,
+            opaque: life.opaque,
+            sleep: Box::pin(sleep_until(now + keep_alive.unwrap_or(life.idle))),
             drained: Box::pin(life.drain.clone().cancelled_owned()),
             drain: life.drain,
             ending: None,
@@ -125,12 +128,14 @@ where
 
     /// Hands a piece to the client, up to the end of the present event when the stream is to end there.
     fn give(&mut self, mut piece: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.ending.is_some()
-            && let Some(end) = self.sent.first_end(&piece)
-        {
-            piece.truncate(end);
+        if !self.opaque {
+            if self.ending.is_some()
+                && let Some(end) = self.sent.first_end(&piece)
+            {
+                piece.truncate(end);
+            }
+            self.sent.advance(&piece);
         }
-        self.sent.advance(&piece);
         self.last_sent = Instant::now();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -164,9 +169,9 @@ where
                 due = due.min(self.last_sent + keep_alive);
             }
             if self.ending.is_none()
-                && let Some((at, _)) = self.ends
+                && let Some(ends) = self.ends
             {
-                due = due.min(at);
+                due = due.min(ends.at);
             }
             // A timer that stands earlier is left alone: it is cheaper to be woken once for nothing than to move it
             // with every event.
@@ -181,10 +186,10 @@ where
 
     fn look_at_age(&mut self, now: Instant) {
         if self.ending.is_none()
-            && let Some((at, reason)) = self.ends
-            && now >= at
+            && let Some(ends) = self.ends
+            && now >= ends.at
         {
-            self.ending = Some(reason);
+            self.ending = Some(ends.reason);
         }
     }
 }

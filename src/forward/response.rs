@@ -2,14 +2,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONNECTION,
+    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -17,17 +16,17 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::chain;
 use super::events::{EventStream, Life};
 use super::legacy::Rewriter;
 use super::request::{HeadRules, REQUEST_ID};
+use super::{Ends, chain};
 use crate::config::route::Mcp;
 use crate::http::body::{BodyError, IdleTimer, Upload, UploadState};
 use crate::http::cookie::CookieNames;
 use crate::http::headers::{connection_listed, is_hop_by_hop, is_not_the_backends};
 use crate::http::{Body, Inbound, Response};
 use crate::reject::{Code, Fault, Reject};
-use crate::upstream::{self, Answer, CloseReason, Lease, Open, Upstream};
+use crate::upstream::{self, Answer, Lease, Open, Upstream};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -42,7 +41,7 @@ pub(super) struct Relayed<'a> {
     pub(super) kind: upstream::Kind,
     pub(super) mcp: &'a Mcp,
     pub(super) drain: &'a CancellationToken,
-    pub(super) ends: Option<(Duration, CloseReason)>,
+    pub(super) ends: Option<Ends>,
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
     pub(super) is_mcp: bool,
@@ -51,7 +50,7 @@ pub(super) struct Relayed<'a> {
 /// Relays an answer: status and body as they are, the head without what is not the backend's to say.
 pub(super) fn relay(
     answer: Answer,
-    relayed: Relayed<'_>,
+    mut relayed: Relayed<'_>,
     rules: &HeadRules,
     inbound: &Inbound,
 ) -> Result<Response, Reject> {
@@ -80,13 +79,21 @@ pub(super) fn relay(
         return Err(broken("the backend switched protocols without being asked"));
     }
 
+    if head.status != StatusCode::OK {
+        relayed.endpoint = None;
+    }
+
     let body = if body.is_end_stream() {
         give_back(lease, relayed.upload.as_ref());
         Body::Empty
     } else if is_event_stream(&head.headers) {
         head.headers
             .insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        events(body, lease, relayed, head.status)
+        let opaque = head
+            .headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|encoding| encoding != "identity");
+        events(body, lease, relayed, opaque)
     } else {
         plain(body, lease, relayed)?
     };
@@ -95,14 +102,19 @@ pub(super) fn relay(
 
 /// Takes out of an answer's head what means one connection only, and what speaks for our origin.
 pub(super) fn clean(headers: &mut HeaderMap, ours: &CookieNames, inbound: &Inbound) {
-    let mut gone = connection_listed(headers);
-    for name in headers.keys() {
-        if is_hop_by_hop(name.as_str()) || is_not_the_backends(name.as_str()) {
-            gone.push(name.as_str().to_owned());
-        }
-    }
-    for name in &gone {
+    // The usual ones first, so that mostly there is nothing to remember.
+    let listed = connection_listed(headers);
+    headers.remove(CONNECTION);
+    headers.remove("keep-alive");
+    headers.remove(TRANSFER_ENCODING);
+    for name in &listed {
         headers.remove(name.as_str());
+    }
+    let not_theirs =
+        |name: &&HeaderName| is_hop_by_hop(name.as_str()) || is_not_the_backends(name.as_str());
+    let gone: Vec<HeaderName> = headers.keys().filter(not_theirs).cloned().collect();
+    for name in gone {
+        headers.remove(name);
     }
     if headers.contains_key(SET_COOKIE) {
         drop_our_cookies(headers, ours);
@@ -155,7 +167,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, status: StatusCode) -> Body {
+fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> Body {
     let meters = relayed.upstream.meters();
     // Not an HTTP exchange of the plain kind after all.
     let open = meters.open(relayed.kind);
@@ -164,11 +176,12 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, status: StatusCode
         keep_alive: Some(relayed.mcp.keep_alive.0).filter(|span| !span.is_zero()),
         idle: relayed.upstream.timeouts().stream_idle.0,
         ends: relayed.ends,
+        opaque,
         drain: relayed.drain.clone(),
         kind: relayed.kind,
         meters: meters.clone(),
     };
-    let endpoint = relayed.endpoint.filter(|_| status == StatusCode::OK);
+    let endpoint = relayed.endpoint.filter(|_| !opaque);
     Body::streamed(EventStream::new(
         body,
         Held {

@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::response::{clean, sandbox};
-use super::{Forwarder, reject};
+use super::{Ends, Forwarder, reject};
 use crate::http::{Body, Inbound, RequestBody, Response};
 use crate::reject::{Code, Fault, Reject};
 use crate::upstream::{CloseReason, Kind, Meters, Upstream};
@@ -61,15 +60,12 @@ impl Forwarder {
         inbound: &Inbound,
         trust_content: bool,
         mut request: Request<RequestBody>,
-        mut headers: HeaderMap,
-        uri: PathAndQuery,
+        mut outgoing: Request<RequestBody>,
+        ends: Option<Ends>,
     ) -> Result<Response, Reject> {
         let client = hyper::upgrade::on(&mut request);
-        headers.insert(CONNECTION, UPGRADE_TOKEN);
-        headers.insert(UPGRADE, WEBSOCKET);
-        let mut outgoing = Request::new(RequestBody::Empty);
-        *outgoing.uri_mut() = uri.into();
-        *outgoing.headers_mut() = headers;
+        outgoing.headers_mut().insert(CONNECTION, UPGRADE_TOKEN);
+        outgoing.headers_mut().insert(UPGRADE, WEBSOCKET);
         let (mut response, permit) = upstream
             .upgrade(outgoing)
             .await
@@ -105,6 +101,7 @@ impl Forwarder {
             client,
             server,
             idle: upstream.timeouts().stream_idle.0,
+            ends,
             drain: self.drain.clone(),
             meters: Arc::clone(upstream.meters()),
             _permit: permit,
@@ -123,6 +120,7 @@ struct Tunnel {
     client: OnUpgrade,
     server: OnUpgrade,
     idle: Duration,
+    ends: Option<Ends>,
     drain: CancellationToken,
     meters: Arc<Meters>,
     _permit: OwnedSemaphorePermit,
@@ -132,12 +130,13 @@ impl Tunnel {
     async fn run(self) {
         let _open = self.meters.open(Kind::WebSocket);
         let began = Instant::now();
-        let reason = match timeout(HAND_OVER, async {
-            tokio::try_join!(self.client, self.server)
-        })
-        .await
-        {
-            Ok(Ok((client, server))) => carry(client, server, self.idle, &self.drain).await,
+        let (client, server, ends) = (self.client, self.server, self.ends);
+        let reason = match timeout(HAND_OVER, async { tokio::try_join!(client, server) }).await {
+            Ok(Ok((client, server))) => tokio::select! {
+                reason = carry(client, server, self.idle) => reason,
+                reason = end_of(ends) => reason,
+                () = self.drain.cancelled() => CloseReason::Drain,
+            },
             Ok(Err(_)) | Err(_) => CloseReason::Error,
         };
         self.meters
@@ -145,12 +144,16 @@ impl Tunnel {
     }
 }
 
-async fn carry(
-    client: Upgraded,
-    server: Upgraded,
-    idle: Duration,
-    drain: &CancellationToken,
-) -> CloseReason {
+/// Ready when the caller's leave ends.
+async fn end_of(ends: Option<Ends>) -> CloseReason {
+    let Some(ends) = ends else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep_until(ends.at).await;
+    ends.reason
+}
+
+async fn carry(client: Upgraded, server: Upgraded, idle: Duration) -> CloseReason {
     let seen = Arc::new(Seen::default());
     let mut client = End {
         io: TokioIo::new(client),
@@ -166,7 +169,6 @@ async fn carry(
         copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, COPY, COPY) => copied.is_ok(),
         () = seen.quiet(idle) => return CloseReason::Idle,
         () = seen.closing() => true,
-        () = drain.cancelled() => return CloseReason::Drain,
     };
     match seen.closed.load(Ordering::Relaxed) {
         CLIENT => CloseReason::Client,

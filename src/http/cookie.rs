@@ -55,12 +55,14 @@ impl CookieNames {
     /// Whether a cookie of this name is ours, with or without `__Host-`: neither goes to a backend, nor may a
     /// backend set it.
     pub fn is_ours(&self, name: &str) -> bool {
-        let strip = |name: &str| name.strip_prefix("__Host-").unwrap_or(name).to_owned();
-        let name = strip(name);
-        name.eq_ignore_ascii_case(&strip(&self.session))
+        fn bare(name: &str) -> &str {
+            name.strip_prefix("__Host-").unwrap_or(name)
+        }
+        let (name, login) = (bare(name), bare(&self.login));
+        name.eq_ignore_ascii_case(bare(&self.session))
             || name
-                .get(..strip(&self.login).len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(&strip(&self.login)))
+                .get(..login.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(login))
     }
 
     /// `Set-Cookie` for one of our names. The value is of our making: visible ASCII without `;`, `,` or quotes.

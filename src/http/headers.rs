@@ -146,8 +146,15 @@ pub(crate) fn connection_listed(headers: &HeaderMap) -> Vec<String> {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|token| token.trim().to_ascii_lowercase())
-        .filter(|token| !matches!(&**token, "" | "close") && !is_hop_by_hop(token))
+        .map(str::trim)
+        // The usual ones without allocating.
+        .filter(|token| {
+            !["", "close", "keep-alive"]
+                .iter()
+                .any(|usual| token.eq_ignore_ascii_case(usual))
+        })
+        .map(str::to_ascii_lowercase)
+        .filter(|token| !is_hop_by_hop(token))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! One request and the head of its answer, with what may be tried again.
 
+use std::future::Future;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
@@ -8,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::Upstream;
-use super::lease::Lease;
+use super::lease::{Lease, Sent};
 use super::meters::Outcome;
 use super::pool::PoolError;
 use crate::http::RequestBody;
@@ -64,7 +65,24 @@ impl Upstream {
         upload: Option<&Upload>,
     ) -> Result<Answer, ExchangeError> {
         let started = Instant::now();
-        let result = self.attempt(request, upload).await;
+        // No further async function in between: each would hold the request once more in this future.
+        let result = match self.pool.checkout(false).await {
+            Ok(mut lease) => {
+                let spare = if lease.is_reused() {
+                    spare(&request)
+                } else {
+                    None
+                };
+                let sending = lease.send(request, &self.place.scheme, &self.place.authority);
+                match self.wait(lease, sending, upload).await {
+                    Ok(answer) => Ok(answer),
+                    Err(Failure::Final(error)) => Err(error),
+                    // Boxed: seldom taken, and it would make room for itself in every request's task.
+                    Err(failure) => Box::pin(self.again(failure, spare, upload)).await,
+                }
+            }
+            Err(error) => Err(error.into()),
+        };
         self.note(
             started,
             result.as_ref().map(|answer| answer.response.status()),
@@ -132,36 +150,31 @@ impl Upstream {
         }
     }
 
-    async fn attempt(
+    async fn again(
         &self,
-        request: Request<RequestBody>,
+        failure: Failure,
+        spare: Option<Box<Request<RequestBody>>>,
         upload: Option<&Upload>,
     ) -> Result<Answer, ExchangeError> {
-        let lease = self.pool.checkout(false).await?;
-        let spare = if lease.is_reused() {
-            spare(&request)
-        } else {
-            None
-        };
-        let (error, again) = match self.send(lease, request, upload).await {
-            Ok(answer) => return Ok(answer),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Unsent(error, request)) => {
+        let (error, request) = match failure {
+            Failure::Final(error) => return Err(error),
+            Failure::Unsent(error, request) => {
                 self.meters.retried_unsent.increment(1);
-                (error, Some(*request))
+                (error, Some(request))
             }
-            Err(Failure::Cut(error)) => {
+            Failure::Cut(error) => {
                 if spare.is_some() {
                     self.meters.retried_idempotent.increment(1);
                 }
                 (error, spare)
             }
         };
-        let Some(request) = again else {
+        let Some(request) = request else {
             return Err(ExchangeError::Broken(error));
         };
-        let lease = self.pool.checkout(true).await?;
-        match self.send(lease, request, upload).await {
+        let mut lease = self.pool.checkout(true).await?;
+        let sending = lease.send(*request, &self.place.scheme, &self.place.authority);
+        match self.wait(lease, sending, upload).await {
             Ok(answer) => Ok(answer),
             Err(Failure::Final(error)) => Err(error),
             Err(Failure::Unsent(error, _) | Failure::Cut(error)) => {
@@ -170,24 +183,21 @@ impl Upstream {
         }
     }
 
-    async fn send(
+    /// Waits for the head of the answer.
+    async fn wait(
         &self,
-        mut lease: Lease,
-        request: Request<RequestBody>,
+        lease: Lease,
+        sending: impl Future<Output = Sent>,
         upload: Option<&Upload>,
     ) -> Result<Answer, Failure> {
         let limit = self.timeouts.response.0;
-        let sent = {
-            let mut sending =
-                std::pin::pin!(lease.send(request, &self.place.scheme, &self.place.authority));
-            loop {
-                match timeout(limit, &mut sending).await {
-                    Ok(sent) => break sent,
-                    // The time runs from the end of the request; silence in it is bounded by the body itself.
-                    Err(_) if upload.is_some_and(|upload| upload.state() == UploadState::Going) => {
-                    }
-                    Err(_) => return Err(Failure::Final(ExchangeError::Timeout(limit))),
-                }
+        let mut sending = std::pin::pin!(sending);
+        let sent = loop {
+            match timeout(limit, &mut sending).await {
+                Ok(sent) => break sent,
+                // The time runs from the end of the request; silence in it is bounded by the body itself.
+                Err(_) if upload.is_some_and(|upload| upload.state() == UploadState::Going) => {}
+                Err(_) => return Err(Failure::Final(ExchangeError::Timeout(limit))),
             }
         };
         match sent {
@@ -221,7 +231,7 @@ enum Failure {
 }
 
 /// A copy of a request that may be sent twice.
-fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn spare(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     use http_body::Body;
 
     let idempotent = matches!(
@@ -235,5 +245,5 @@ fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    Some(Box::new(copy))
 }

@@ -1,8 +1,10 @@
 //! A connection, or a share of one, lent to one request.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::Either;
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
@@ -20,6 +22,9 @@ pub(crate) struct Lease {
     reused: bool,
     pool: Arc<Pool>,
 }
+
+/// What became of a request that was handed to a connection.
+pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 pub(super) enum Line {
     H1 {
@@ -47,22 +52,24 @@ impl Lease {
         self.reused
     }
 
-    /// Sends a request whose URI has a path and query only; `Host` is set.
-    pub(super) async fn send(
+    /// Sends a request whose URI has a path and query only; `Host` is set. The request is handed over at once, so
+    /// that the future does not hold it.
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
         scheme: &Scheme,
         authority: &Authority,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Sent> + use<> {
         match &mut self.line {
-            Some(Line::H2 { sender, .. }) => {
-                sender
-                    .try_send_request(for_h2(request, scheme, authority))
-                    .await
+            Some(Line::H1 { sender, .. }) => {
+                Either::Left(Either::Left(sender.try_send_request(request)))
             }
-            Some(Line::H1 { sender, .. }) => sender.try_send_request(request).await,
+            Some(Line::H2 { sender, .. }) => {
+                let request = for_h2(request, scheme, authority);
+                Either::Left(Either::Right(sender.try_send_request(request)))
+            }
             // Unreachable by construction: only `finish` and `drop` take the line, and both end the lease.
-            None => std::future::pending().await,
+            None => Either::Right(std::future::pending()),
         }
     }
 

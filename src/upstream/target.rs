@@ -16,7 +16,7 @@ pub(crate) struct Place {
     pub(crate) scheme: Scheme,
     /// `host[:port]` as written: the `Host` that backends expect. `localhost` for unix sockets.
     pub(crate) authority: Authority,
-    base: Box<str>,
+    base: PathAndQuery,
 }
 
 impl Place {
@@ -58,7 +58,9 @@ impl Place {
             address: Address::tcp(authority.host(), authority.port_u16().unwrap_or(port)),
             scheme,
             authority,
-            base: uri.path().into(),
+            base: uri.path().parse().map_err(|error| {
+                wrong(&format!("`{text}` has a path that is not usable ({error})"))
+            })?,
         })
     }
 
@@ -79,7 +81,7 @@ impl Place {
             address: Address::unix(socket),
             scheme: Scheme::HTTP,
             authority: Authority::from_static("localhost"),
-            base: path.path().into(),
+            base: path,
         })
     }
 
@@ -90,19 +92,22 @@ impl Place {
 
     /// The path of the address itself.
     pub(crate) fn base(&self) -> &str {
-        &self.base
+        self.base.path()
     }
 
     /// Puts a judged path and query below the address's own path, byte for byte. What does not begin with a slash
     /// (nothing, or a query) goes right behind the address's path.
     pub(crate) fn join(&self, below: &str) -> Option<PathAndQuery> {
+        if below.is_empty() {
+            return Some(self.base.clone());
+        }
         let whole = if below.starts_with('/') {
-            match self.base.trim_end_matches('/') {
+            match self.base.path().trim_end_matches('/') {
                 "" => Cow::Borrowed(below),
                 base => Cow::Owned([base, below].concat()),
             }
         } else {
-            Cow::Owned([&self.base, below].concat())
+            Cow::Owned([self.base.path(), below].concat())
         };
         match whole {
             Cow::Borrowed(path) => path.parse().ok(),

@@ -54,7 +54,11 @@ fn stream(
     let life = Life {
         keep_alive: Some(Duration::from_secs(keep_alive)),
         idle: Duration::from_secs(1000),
-        ends: ends.map(|after| (Duration::from_secs(after), CloseReason::TokenExpired)),
+        ends: ends.map(|after| Ends {
+            at: Instant::now() + Duration::from_secs(after),
+            reason: CloseReason::TokenExpired,
+        }),
+        opaque: false,
         drain: CancellationToken::new(),
         kind: Kind::SseGet,
         meters: Arc::new(Meters::for_test(&Metrics::new())),

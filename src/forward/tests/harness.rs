@@ -192,10 +192,17 @@ async fn handle(
         RequestBody::Incoming(body)
     };
     let request: Request = Request::from_parts(head, body);
-    match forwarder
-        .send(Permit::for_test(target, caller), &inbound, request)
-        .await
-    {
+    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request);
+    // It lives inside every connection's task, beside everything else that one request needs.
+    if size_of_val(&sending) > 3072 {
+        let mut response = Response::new(Body::full(format!(
+            "{} bytes of future",
+            size_of_val(&sending)
+        )));
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    }
+    match sending.await {
         Ok(response) => response,
         Err(reject) => refused(&reject),
     }

@@ -351,3 +351,28 @@ async fn answers_of_all_shapes_are_relayed() {
         assert!(head.contains("content-length: 77\r\n"), "{head}");
     }
 }
+
+/// Compressed bytes are nobody's to put comments into or to cut at what looks like an empty line.
+#[tokio::test]
+async fn an_encoded_stream_is_left_alone() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    let (give, mut take) = mpsc::channel(1);
+    let backend = Backend::serve(move |mut stream, _, _| {
+        let give = give.clone();
+        async move {
+            let _ = read_request(&mut stream).await;
+            say(&mut stream, head).await;
+            let _ = give.send(stream).await;
+        }
+    })
+    .await;
+    let front = Front::start(simple(backend.address, "", "mcp: { keep_alive: 10ms }\n")).await;
+    let (mut client, mut seen, _) = open(&front, "/app/", "").await;
+    let mut server = take.recv().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    say(&mut server, &chunk("zip\n\nzip")).await;
+    assert_eq!(next(&mut client, &mut seen).await.unwrap(), "zip\n\nzip");
+    front.drain.cancel();
+    assert_eq!(next(&mut client, &mut seen).await, None);
+}

@@ -122,3 +122,34 @@ async fn a_switch_that_nobody_asked_for_is_502() {
         assert_eq!(front.ask(request).await.status, 502);
     }
 }
+
+#[tokio::test]
+async fn a_bearers_socket_has_a_greatest_age() {
+    let backend = echoing().await;
+    let front = Front::start(simple(
+        backend.address,
+        "",
+        "mcp: { max_stream_age: 50ms }\n",
+    ))
+    .await;
+    let mut request = format!("ws://{}/app/", front.address)
+        .into_client_request()
+        .unwrap();
+    request
+        .headers_mut()
+        .insert("x-test-caller", "ann".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    while let Some(Ok(_)) = {
+        let _ = socket.send(Message::text("x")).await;
+        socket.next().await
+    } {}
+    let max_age = || {
+        front
+            .metrics
+            .render()
+            .contains("kind=\"websocket\",close_reason=\"max_age\"}")
+    };
+    while !max_age() {
+        tokio::task::yield_now().await;
+    }
+}
