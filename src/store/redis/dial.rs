@@ -258,11 +258,7 @@ impl Dialer {
         tls: Option<&ClientTls>,
         epoch: u64,
     ) -> Result<Link, ConnectError> {
-        let address = seeds
-            .iter()
-            .map(|seed| seed.connector.address().to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
+        let address = addresses(seeds);
         let failed = |error| ConnectError::driver(&address, &error);
         let mut nodes: Vec<ConnectionInfo> = Vec::new();
         for seed in seeds {
@@ -309,21 +305,29 @@ impl Dialer {
     }
 
     fn too_slow(&self) -> ConnectError {
-        let address = match &self.settings.servers {
-            Servers::Single(connector) => connector.address().to_string(),
-            Servers::Sentinel { master, .. } => format!("the primary {master}"),
-            Servers::Cluster { seeds, .. } => seeds
-                .iter()
-                .map(|seed| seed.connector.address().to_string())
-                .collect::<Vec<_>>()
-                .join(", "),
+        let (address, tls) = match &self.settings.servers {
+            Servers::Single(connector) => (connector.address().to_string(), connector.is_tls()),
+            Servers::Sentinel { master, tls, .. } => {
+                (format!("the primary {master}"), tls.is_some())
+            }
+            Servers::Cluster { seeds, tls } => (addresses(seeds), tls.is_some()),
         };
-        let problem = format!(
-            "it did not answer within {} ms",
-            self.settings.connect_timeout.as_millis()
-        );
-        ConnectError::Unreachable { address, problem }
+        let patience = self.settings.connect_timeout.as_millis();
+        // A port without TLS waits for the rest of a command that never comes.
+        let guess = if tls { ", nor a TLS handshake" } else { "" };
+        ConnectError::Unreachable {
+            address,
+            problem: format!("it did not answer within {patience} ms{guess}"),
+        }
     }
+}
+
+fn addresses(seeds: &[Seed]) -> String {
+    let all: Vec<String> = seeds
+        .iter()
+        .map(|seed| seed.connector.address().to_string())
+        .collect();
+    all.join(", ")
 }
 
 async fn open(connector: &Connector) -> Result<Io, ConnectError> {

@@ -151,10 +151,9 @@ impl ConnectError {
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::NoPerm) => Self::Permission { answer },
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::NotPrimary { address },
-            // The Cluster driver does its own TLS and tells of it in words only.
-            ErrorKind::Io | ErrorKind::ClusterConnectionNotFound
-                if answer.contains("certificate") =>
-            {
+            // The Cluster driver does its own TLS and tells of it in words only; and a server that refuses our
+            // certificate says so after the handshake (RFC 8446 section 4.6.2).
+            ErrorKind::Io | ErrorKind::ClusterConnectionNotFound if is_about_tls(&answer) => {
                 Self::tls(address, &answer)
             }
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => Self::Unreachable {
@@ -172,25 +171,28 @@ impl From<ConnectError> for Unavailable {
     }
 }
 
-/// Whether a user or password is missing or wrong: `WRONGPASS`, `NOAUTH`, and the older words for them.
+fn is_about_tls(answer: &str) -> bool {
+    answer.contains("certificate") || answer.contains("fatal alert")
+}
+
+/// Whether a user or password is missing or wrong: `WRONGPASS`, `NOAUTH`, and the words of the driver, which the
+/// Cluster's wraps into an error of its own.
 fn is_refused_password(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::AuthenticationFailed
+    if error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
-        || error.detail().is_some_and(|detail| {
-            [
-                "WRONGPASS",
-                "NOAUTH",
-                "invalid password",
-                "without any password",
-            ]
-            .iter()
-            .any(|word| detail.contains(word))
-        })
+    {
+        return true;
+    }
+    let words = error.to_string();
+    ["AuthenticationFailed", "WRONGPASS", "NOAUTH"]
+        .iter()
+        .any(|word| words.contains(word))
 }
 
 /// Redis's own words where there are some, else the driver's.
 pub(super) fn describe(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
+        _ if error.kind() == ErrorKind::AuthenticationFailed => "WRONGPASS".to_owned(),
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     }

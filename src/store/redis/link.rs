@@ -15,13 +15,15 @@ pub(super) struct Link {
     wire: Wire,
     /// Links of an earlier epoch led to a server that is no primary any more.
     epoch: u64,
+    /// Tells this connection from its successor in the same place.
+    token: Arc<()>,
 }
 
 #[derive(Clone)]
 enum Wire {
     /// One server. The driver ends with the last clone, and ends by itself when the server closes.
     Direct(MultiplexedConnection, Arc<AbortOnDropHandle<()>>),
-    /// All nodes of a Cluster; it connects again by itself.
+    /// All nodes of a Cluster; it connects to each of them again by itself.
     Cluster(ClusterConnection),
 }
 
@@ -34,6 +36,7 @@ impl Link {
         Self {
             wire: Wire::Direct(connection, Arc::new(driver)),
             epoch,
+            token: Arc::new(()),
         }
     }
 
@@ -41,6 +44,7 @@ impl Link {
         Self {
             wire: Wire::Cluster(connection),
             epoch,
+            token: Arc::new(()),
         }
     }
 
@@ -55,10 +59,7 @@ impl Link {
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (&self.wire, &other.wire) {
-            (Wire::Direct(_, ours), Wire::Direct(_, theirs)) => Arc::ptr_eq(ours, theirs),
-            _ => false,
-        }
+        Arc::ptr_eq(&self.token, &other.token)
     }
 
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
@@ -77,7 +78,8 @@ impl Link {
                     || error.kind() == ErrorKind::Io
                     || is_demoted(error)
             }
-            Wire::Cluster(_) => false,
+            // One node that is away does not spoil the others; a client that has lost them all is made anew.
+            Wire::Cluster(_) => error.kind() == ErrorKind::ClusterConnectionNotFound,
         }
     }
 }

@@ -12,7 +12,7 @@ use deadpool::Runtime;
 use deadpool::managed::{
     Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, TimeoutType,
 };
-use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError};
+use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ impl Wires {
             let lane = self.lane();
             match self.on_lane(lane, command).await? {
                 Ok(answer) => Ok(answer),
-                Err(error) if error.is_connection_dropped() => {
+                Err(error) if is_broken(&error) => {
                     self.on_lane(lane, command).await?.map_err(unavailable)
                 }
                 Err(error) => Err(unavailable(error)),
@@ -199,6 +199,11 @@ fn no_turn(error: PoolError<Unavailable>) -> Unavailable {
         }
         other => Unavailable(other.to_string().into()),
     }
+}
+
+/// The command found no connection, or the connection ended under it.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_connection_dropped() || error.kind() == ErrorKind::ClusterConnectionNotFound
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
