@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::try_join;
 use metrics::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::config::session::Sessions as SessionConfig;
 use crate::keys::{KeyRing, Purpose};
 use crate::seal::Sealer;
 use crate::secret::Secret;
-use crate::store::{Key, Replaced, Space, Store, Stored, Unavailable, records};
+use crate::store::{Key, Replaced, Store, Stored, Unavailable, records};
 use crate::telemetry::metrics::Metrics;
 
 use self::active::Active;
@@ -25,12 +25,13 @@ use self::flights::{Flights, Found};
 use self::lease::{Lease, Leases};
 use self::record::{LoginRecord, SessionRecord};
 use self::seen::Seen;
-use self::ticket::{LoginId, hex};
+use self::ticket::LoginId;
 
 mod active;
 mod events;
 mod flights;
 mod flow;
+mod index;
 pub mod keyring;
 pub mod lease;
 mod record;
@@ -322,25 +323,6 @@ impl Sessions {
             }
         }
     }
-
-    /// The ids of the living logins of a subject, at most 1,000.
-    pub async fn logins_of(
-        &self,
-        subject: &crate::ids::Subject,
-    ) -> Result<Vec<String>, Unavailable> {
-        self.0
-            .listed(&subject_name(&subject.issuer, &subject.subject))
-            .await
-    }
-
-    /// The ids of the living logins on one of the provider's own sessions (`sid`), at most 1,000.
-    pub async fn logins_of_provider_session(
-        &self,
-        issuer: &str,
-        sid: &str,
-    ) -> Result<Vec<String>, Unavailable> {
-        self.0.listed(&provider_session_name(issuer, sid)).await
-    }
 }
 
 impl Inner {
@@ -408,56 +390,8 @@ impl Inner {
         let Some(record) = records::open::<LoginRecord>(&self.logins, &key, &stored) else {
             return Ok(None);
         };
-        for index in self.indexes(&record) {
-            if let Err(error) = self.store.index_remove(&index, &id.hex()).await {
-                tracing::debug!(%error, "An index entry of an ended login stays until it expires.");
-            }
-        }
+        self.remove_from_indexes(&record, id).await;
         Ok(Some(record.into_tokens()))
-    }
-
-    /// Index entries come before the record, so that no login exists that its subject's index does not name.
-    async fn add_to_indexes(&self, login: &LoginRecord, id: LoginId) -> Result<(), Unavailable> {
-        let member = id.hex();
-        let indexes: Vec<Key> = self.indexes(login).collect();
-        try_join_all(
-            indexes
-                .iter()
-                .map(|index| self.store.index_add(index, &member, login.ends)),
-        )
-        .await
-        .map(drop)
-    }
-
-    /// The indexes of a login, as the first root of the ring names them.
-    fn indexes(&self, login: &LoginRecord) -> impl Iterator<Item = Key> {
-        let subject = &login.claims.subject;
-        let by_subject = subject_name(&subject.issuer, &subject.subject);
-        let by_session = login
-            .provider_session()
-            .map(|sid| provider_session_name(&subject.issuer, sid));
-        std::iter::once(by_subject)
-            .chain(by_session)
-            .map(|name| index_key(self.keys.mac(Purpose::Index, &name)))
-    }
-
-    async fn listed(&self, name: &[u8]) -> Result<Vec<String>, Unavailable> {
-        let now = self.ambient.now();
-        let indexes: Vec<Key> = self
-            .keys
-            .macs(Purpose::Index, name)
-            .map(index_key)
-            .collect();
-        let lists = try_join_all(
-            indexes
-                .iter()
-                .map(|index| self.store.index_list(index, now)),
-        )
-        .await?;
-        let mut members = lists.concat();
-        members.sort_unstable();
-        members.dedup();
-        Ok(members)
     }
 
     fn session_sealer(&self, ticket: &Ticket) -> Sealer {
@@ -485,18 +419,6 @@ impl Inner {
     fn session_ttl(&self, record: &SessionRecord, now: Timestamp) -> Duration {
         record.used.plus(self.idle).min(record.ends).since(now) + SLACK
     }
-}
-
-fn index_key(mac: [u8; 32]) -> Key {
-    Key::new(Space::Index, hex(&mac))
-}
-
-fn subject_name(issuer: &str, subject: &str) -> Vec<u8> {
-    [b"subject\0", issuer.as_bytes(), b"\0", subject.as_bytes()].concat()
-}
-
-fn provider_session_name(issuer: &str, sid: &str) -> Vec<u8> {
-    [b"sid\0", issuer.as_bytes(), b"\0", sid.as_bytes()].concat()
 }
 
 impl std::fmt::Debug for Sessions {

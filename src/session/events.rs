@@ -51,7 +51,7 @@ impl Inner {
                         match message {
                             Some(message) => self.heard(&message, me),
                             None => self.seen.distrust_all(),
-                        };
+                        }
                     }
                 }
                 Err(error) => {

@@ -60,7 +60,7 @@ pub async fn key_ring(
         .oidc
         .as_ref()
         .and_then(|oidc| oidc.client_secret.as_ref())
-        .map(|secret| secret.secret());
+        .map(crate::config::SecretRef::secret);
     let secret = secret
         .filter(|secret| secret.len() >= MIN_CLIENT_SECRET)
         .ok_or(KeyRingError::NoRoot)?;

@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::{ManualClock, SystemRandom};
 use crate::config::Span;
 use crate::ids::Subject;
-use crate::store::Outcome;
+use crate::store::{Outcome, Space};
 use crate::store::memory::MemoryStore;
 
 /// A store that several replicas share and that can go away.
