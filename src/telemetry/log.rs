@@ -44,7 +44,28 @@ pub fn init(config: &Logging) -> Result<LogHandle, LogError> {
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).try_init(),
     };
     done.map_err(|_| LogError::Twice)?;
+    log_panics();
     Ok(LogHandle(handle))
+}
+
+/// A panic becomes one line of the log, instead of several on standard error that no collector can read.
+/// Whoever catches it counts it.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(
+            panic = message,
+            location,
+            thread = std::thread::current().name(),
+            "the code met a case that should not exist; please report this line"
+        );
+    }));
 }
 
 impl LogHandle {
