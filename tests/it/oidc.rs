@@ -4,4 +4,5 @@ mod discovery;
 mod login;
 mod logout;
 mod refresh;
+mod secrets;
 mod world;

@@ -73,6 +73,8 @@ struct State {
     /// Access token to its subject.
     access: HashMap<String, String>,
     calls: Vec<Call>,
+    /// Every code and token that was given out.
+    issued: Vec<String>,
     counter: u64,
     rotations: usize,
 }
@@ -108,6 +110,7 @@ impl Idp {
             refresh: HashMap::new(),
             access: HashMap::new(),
             calls: Vec::new(),
+            issued: Vec::new(),
             counter: 0,
             rotations: 0,
         };
@@ -176,9 +179,8 @@ impl Idp {
     /// Every token, code and secret that was given out so far, to look for them where they must not be.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let state = self.home.state();
-        let mut all: Vec<String> = vec![CLIENT_SECRET.to_owned()];
-        all.extend(state.refresh.keys().cloned());
-        all.extend(state.access.keys().cloned());
+        let mut all = vec![CLIENT_SECRET.to_owned()];
+        all.extend(state.issued.iter().cloned());
         all
     }
 }
@@ -202,11 +204,13 @@ impl State {
 
     fn fresh(&mut self, kind: &str) -> String {
         self.counter += 1;
-        format!(
+        let made = format!(
             "{kind}-{:08}-{}",
             self.counter,
             STANDARD.encode(self.counter.to_be_bytes())
-        )
+        );
+        self.issued.push(made.clone());
+        made
     }
 }
 

@@ -167,7 +167,9 @@ impl Home {
             if again {
                 merge(claims_map, &script.forge_at_refresh);
             }
-            answer["id_token"] = state.key().sign(&claims).into();
+            let token = state.key().sign(&claims);
+            state.issued.push(token.clone());
+            answer["id_token"] = token.into();
         }
         if script.refresh_tokens {
             let token = state.fresh("refresh");
