@@ -63,7 +63,7 @@ impl Forwarder {
     }
 
     /// Puts the identity headers that backends are sent on an answer of forward-auth.
-    pub fn introduce(&self, identity: &Identity, headers: &mut http::HeaderMap) {
+    pub fn introduce(&self, identity: &Identity, headers: &mut HeaderMap) {
         self.rules.identify(identity, headers);
     }
 
