@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
+use mcp_oidc_proxy::app::Running;
 use mcp_oidc_proxy::clock::Ambient;
+use mcp_oidc_proxy::config::{self, Sources};
+use mcp_oidc_proxy::telemetry::log;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,10 @@ struct Port(&'static str, u16);
 const PROXY: Port = Port("DEMO_PORT", 8080);
 const IDP: Port = Port("DEMO_IDP_PORT", 9000);
 const MCP: Port = Port("DEMO_MCP_PORT", 9001);
+const METRICS: Port = Port("DEMO_METRICS_PORT", 9090);
+
+/// The configuration that the proxy starts from.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/demo.yaml");
 
 /// Where everything is, as origins without a final slash.
 #[derive(Clone, Debug)]
@@ -24,11 +31,13 @@ pub(crate) struct Addresses {
     pub(crate) proxy: String,
     pub(crate) idp: String,
     pub(crate) mcp: String,
+    pub(crate) metrics: String,
 }
 
 /// The running parts. Dropping it ends them.
 pub(crate) struct Stack {
     pub(crate) addresses: Addresses,
+    proxy: Running,
     until: CancellationToken,
     servers: JoinSet<()>,
 }
@@ -39,12 +48,14 @@ impl Stack {
         let until = CancellationToken::new();
         let idp = IDP.bind("identity provider", free_ports).await?;
         let mcp = MCP.bind("sample MCP server", free_ports).await?;
-        // The proxy binds by itself and has to know its own address before: take the port, and let it go again.
+        // The proxy binds by itself, and its public address has to be known before: take the ports, and let them go.
         let proxy = PROXY.bind("proxy", free_ports).await?.local_addr()?;
+        let metrics = METRICS.bind("metrics", free_ports).await?.local_addr()?;
         let addresses = Addresses {
             proxy: format!("http://localhost:{}", proxy.port()),
             idp: origin(idp.local_addr()?),
             mcp: origin(mcp.local_addr()?),
+            metrics: origin(metrics),
         };
         let provider = Provider::new(
             addresses.idp.clone(),
@@ -59,8 +70,12 @@ impl Stack {
         servers.spawn(web::serve(mcp, until.clone(), move |request| {
             sample.clone().handle(request)
         }));
+        let loaded = config::load(&addresses.sources(proxy, metrics, free_ports))?;
+        log::init(&loaded.config.logging)?;
+        let proxy = Running::start(loaded, Ambient::system()).await?;
         Ok(Self {
             addresses,
+            proxy,
             until,
             servers,
         })
@@ -68,8 +83,34 @@ impl Stack {
 
     /// Ends everything.
     pub(crate) async fn stop(mut self) {
+        self.proxy.stop().await;
         self.until.cancel();
         while self.servers.join_next().await.is_some() {}
+    }
+}
+
+impl Addresses {
+    /// The file of the demo, and the ports where they are not those of the file.
+    fn sources(&self, proxy: SocketAddr, metrics: SocketAddr, quiet: bool) -> Sources {
+        let mut sources = Sources::file(CONFIG);
+        let set = [
+            ("LISTEN__0__ADDRESS", proxy.to_string()),
+            ("METRICS__ADDRESS", metrics.to_string()),
+            ("PUBLIC_URL", self.proxy.clone()),
+            ("OIDC__ISSUER", self.idp.clone()),
+            ("BACKENDS__0__UPSTREAM", format!("{}/mcp", self.mcp)),
+            ("BACKENDS__1__UPSTREAM", format!("{}/app", self.mcp)),
+            ("BACKENDS__2__UPSTREAM", format!("{}/engineering", self.mcp)),
+        ];
+        sources.env = set
+            .map(|(key, value)| (format!("MCP_PROXY__{key}"), value))
+            .into();
+        if quiet {
+            sources
+                .flags
+                .push(("logging.level".to_owned(), "warn".to_owned()));
+        }
+        sources
     }
 }
 

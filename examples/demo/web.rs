@@ -44,6 +44,8 @@ where
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
+        // Small writes in a row would wait for the peer's delayed acknowledgement.
+        let _ = socket.set_nodelay(true);
         let handler = handler.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| {
