@@ -90,13 +90,10 @@ impl Running {
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
         let addresses = listeners.addresses();
         name_free_port(&mut config, &addresses);
-        let metrics_listener = match config.metrics.enabled {
-            true => Some(
-                MetricsListener::bind(&config.metrics.address)
-                    .await
-                    .map_err(|error| StartError::Unavailable(error.to_string()))?,
-            ),
-            false => None,
+        let metrics_listener = if config.metrics.enabled {
+            Some(bind_metrics(&config).await?)
+        } else {
+            None
         };
         let store = crate::store::open(&config.sessions, ambient.clone(), &metrics)
             .await
@@ -132,7 +129,7 @@ impl Running {
         }
         watch::store(&lasting);
         let keys = keys_when_there(&config, &lasting).await?;
-        let (snapshot, built) = built::build(&lasting, &config, keys, None).await?;
+        let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
         built.start(&lasting);
         built.configure_health(&lasting, &config);
         let public_url = built.public_url.clone();
@@ -216,8 +213,7 @@ impl Running {
         let keys = key_ring(&config, &*self.lasting.store, &self.lasting.ambient)
             .await
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
-        let (snapshot, next) =
-            Box::pin(built::build(&self.lasting, &config, keys, Some(&built))).await?;
+        let (snapshot, next) = built::build(&self.lasting, &config, &keys, Some(&built))?;
         let listeners = self.lasting.listeners.clone();
         let config = Arc::new(config);
         let bound = {
@@ -271,6 +267,12 @@ impl Running {
         let access = Arc::clone(&self.lasting.access);
         let _ = tokio::task::spawn_blocking(move || access.close()).await;
     }
+}
+
+async fn bind_metrics(config: &Config) -> Result<MetricsListener, StartError> {
+    MetricsListener::bind(&config.metrics.address)
+        .await
+        .map_err(|error| StartError::Unavailable(error.to_string()))
 }
 
 /// A listener on port 0 got some port; without a `public_url` that is the one people use.

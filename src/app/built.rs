@@ -78,68 +78,26 @@ impl<C: Clone + PartialEq, T> Part<C, T> {
 }
 
 /// Builds a snapshot. Nothing is started and nothing old is touched, so a failure changes nothing.
-pub(super) async fn build(
+pub(super) fn build(
     lasting: &Lasting,
     config: &Config,
-    keys: KeyRing,
+    keys: &KeyRing,
     old: Option<&Built>,
 ) -> Result<(Snapshot, Built), StartError> {
     let public_url = config
         .resolved_public_url()
         .map_err(|error| StartError::Config(format!("public_url: {error}")))?;
-    let (metrics, ambient, end) = (&lasting.metrics, &lasting.ambient, &lasting.end);
-    let mut upstreams = Vec::with_capacity(config.backends.len());
-    for (index, backend) in config.backends.iter().enumerate() {
-        // Files behind the same names may have changed, so what reads files is made anew.
-        let reads_files = backend.tls.ca_file.is_some() || backend.tls.cert_file.is_some();
-        let before = old
-            .and_then(|old| {
-                old.upstreams
-                    .iter()
-                    .find(|part| part.config.name == backend.name)
-            })
-            .filter(|_| !reads_files);
-        upstreams.push(Part::or_carry(before, backend.clone(), end, || {
-            Upstream::new(backend, metrics).map_err(|error| {
-                StartError::Config(format!(
-                    "backends[{index}].{}: {}",
-                    error.key, error.message
-                ))
-            })
-        })?);
-    }
-    let provider = match config.oidc.as_ref().filter(|_| !config.is_bypass()) {
-        None => None,
-        Some(oidc) => {
-            let before = old
-                .and_then(|old| old.provider.as_ref())
-                .filter(|_| oidc.ca_file.is_none());
-            Some(Part::or_carry(before, oidc.clone(), end, || {
-                Provider::new(oidc, ambient.clone(), metrics).map_err(StartError::Config)
-            })?)
-        }
-    };
-    let session_key = SessionKey {
-        config: config.sessions.clone(),
-        keys: keys.mac(crate::keys::Purpose::Index, b"which ring is this"),
-        count: keys.macs(crate::keys::Purpose::Index, b"").count(),
-    };
-    let sessions = Part::or_carry(old.map(|old| &old.sessions), session_key, end, || {
-        Ok(Sessions::new(
-            Arc::clone(&lasting.store),
-            keys.clone(),
-            &config.sessions,
-            ambient.clone(),
-            metrics,
-        ))
-    })?;
+    let (metrics, ambient) = (&lasting.metrics, &lasting.ambient);
+    let upstreams = upstreams(lasting, config, old)?;
+    let provider = provider(lasting, config, old)?;
+    let sessions = sessions(lasting, config, keys, old)?;
     let browser = Arc::new(Browser::new(
         config,
         &public_url,
         provider.as_ref().map(|part| Arc::clone(&part.value)),
         Arc::clone(&sessions.value),
         Arc::clone(&lasting.store),
-        &keys,
+        keys,
         ambient.clone(),
         metrics,
     ));
@@ -153,7 +111,7 @@ pub(super) async fn build(
     )
     .map_err(StartError::Config)?;
     let authn = Arc::new(authn);
-    let authn_until = end.child_token();
+    let authn_until = lasting.end.child_token();
     let routes = Table::compile(config, &public_url);
     let names: Vec<&str> = routes
         .routes()
@@ -171,7 +129,7 @@ pub(super) async fn build(
                 .iter()
                 .map(|part| Arc::clone(&part.value))
                 .collect(),
-            &keys,
+            keys,
             metrics,
             lasting.drain.streams.clone(),
         ),
@@ -197,6 +155,86 @@ pub(super) async fn build(
             authn_until,
         },
     ))
+}
+
+fn upstreams(
+    lasting: &Lasting,
+    config: &Config,
+    old: Option<&Built>,
+) -> Result<Vec<Part<Backend, Upstream>>, StartError> {
+    let mut upstreams = Vec::with_capacity(config.backends.len());
+    for (index, backend) in config.backends.iter().enumerate() {
+        // Files behind the same names may have changed, so what reads files is made anew.
+        let reads_files = backend.tls.ca_file.is_some() || backend.tls.cert_file.is_some();
+        let before = old
+            .and_then(|old| {
+                old.upstreams
+                    .iter()
+                    .find(|part| part.config.name == backend.name)
+            })
+            .filter(|_| !reads_files);
+        upstreams.push(Part::or_carry(
+            before,
+            backend.clone(),
+            &lasting.end,
+            || {
+                Upstream::new(backend, &lasting.metrics).map_err(|error| {
+                    StartError::Config(format!(
+                        "backends[{index}].{}: {}",
+                        error.key, error.message
+                    ))
+                })
+            },
+        )?);
+    }
+    Ok(upstreams)
+}
+
+fn provider(
+    lasting: &Lasting,
+    config: &Config,
+    old: Option<&Built>,
+) -> Result<Option<Part<Oidc, Provider>>, StartError> {
+    match config.oidc.as_ref().filter(|_| !config.is_bypass()) {
+        None => Ok(None),
+        Some(oidc) => {
+            let before = old
+                .and_then(|old| old.provider.as_ref())
+                .filter(|_| oidc.ca_file.is_none());
+            Part::or_carry(before, oidc.clone(), &lasting.end, || {
+                Provider::new(oidc, lasting.ambient.clone(), &lasting.metrics)
+                    .map_err(StartError::Config)
+            })
+            .map(Some)
+        }
+    }
+}
+
+fn sessions(
+    lasting: &Lasting,
+    config: &Config,
+    keys: &KeyRing,
+    old: Option<&Built>,
+) -> Result<Part<SessionKey, Sessions>, StartError> {
+    let session_key = SessionKey {
+        config: config.sessions.clone(),
+        keys: keys.mac(crate::keys::Purpose::Index, b"which ring is this"),
+        count: keys.macs(crate::keys::Purpose::Index, b"").count(),
+    };
+    Part::or_carry(
+        old.map(|old| &old.sessions),
+        session_key,
+        &lasting.end,
+        || {
+            Ok(Sessions::new(
+                Arc::clone(&lasting.store),
+                keys.clone(),
+                &config.sessions,
+                lasting.ambient.clone(),
+                &lasting.metrics,
+            ))
+        },
+    )
 }
 
 impl Built {

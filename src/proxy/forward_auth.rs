@@ -4,7 +4,7 @@
 
 use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::Snapshot;
 use super::record::Flight;
@@ -37,7 +37,7 @@ pub(super) async fn answer(
     let Some((_, name)) = named else {
         let identity = snapshot.authn.signed_in(&parts.headers).await?;
         flight.by(&Caller::Known(identity.clone()));
-        return Ok(accepted(inbound, Some(&identity)));
+        return Ok(accepted(snapshot, inbound, Some(&identity)));
     };
     let target = snapshot.routes.named(&name).ok_or_else(|| {
         Reject::bad_request("The parameter `route` names no route of the configuration.")
@@ -48,37 +48,18 @@ pub(super) async fn answer(
         .await?;
     flight.by(&caller);
     let permit = snapshot.policy.decide(caller, target, &Call::default())?;
-    Ok(accepted(inbound, permit.identity()))
+    Ok(accepted(snapshot, inbound, permit.identity()))
 }
 
-fn accepted(inbound: &Inbound, identity: Option<&Identity>) -> Response {
+/// 202, with the identity in the same headers that backends get.
+fn accepted(snapshot: &Snapshot, inbound: &Inbound, identity: Option<&Identity>) -> Response {
     let mut response = http::Response::new(Body::Empty);
     *response.status_mut() = StatusCode::ACCEPTED;
     let headers = response.headers_mut();
     respond::guard(headers);
     headers.insert("x-request-id", respond::request_id(inbound.id));
-    let Some(identity) = identity else {
-        return response;
-    };
-    let claims = identity.claims();
-    let groups = claims.groups.join(",");
-    for (name, value) in [
-        ("x-forwarded-user", Some(&*claims.subject.subject)),
-        ("x-forwarded-issuer", Some(&*claims.subject.issuer)),
-        ("x-forwarded-email", claims.email.as_deref()),
-        (
-            "x-forwarded-preferred-username",
-            claims.preferred_username.as_deref(),
-        ),
-        (
-            "x-forwarded-groups",
-            (!groups.is_empty()).then_some(&*groups),
-        ),
-    ] {
-        // What is no header text is left out: half a value could be somebody else's.
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+    if let Some(identity) = identity {
+        snapshot.forwarder.introduce(identity, headers);
     }
     response
 }

@@ -258,7 +258,7 @@ mod tests {
             for format in [LogFormat::Json, LogFormat::Text] {
                 let mut out = Vec::new();
                 write(&mut out, format, &record, ending());
-                let newlines = out.iter().filter(|byte| **byte == b'\n').count();
+                let newlines = memchr::memchr_iter(b'\n', &out).count();
                 prop_assert_eq!(newlines, 1);
                 if format == LogFormat::Json {
                     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();

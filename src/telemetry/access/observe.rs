@@ -64,7 +64,7 @@ pub fn observe(body: Body, mut observer: Observer) -> Body {
             observer.finish(body.size_hint().exact().unwrap_or(0), true);
             body
         }
-        body => Body::streamed(Observed {
+        body @ Body::Streamed(_) => Body::streamed(Observed {
             body,
             bytes: 0,
             ended: false,
