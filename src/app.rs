@@ -127,6 +127,10 @@ impl Running {
                 .tracker
                 .spawn(listener.serve(metrics, health, lasting.end.clone()));
         }
+        // Without it raw histogram values would pile up where nobody scrapes.
+        lasting
+            .tracker
+            .spawn(Arc::clone(&lasting.metrics).upkeep(lasting.end.clone()));
         watch::store(&lasting);
         let keys = keys_when_there(&config, &lasting).await?;
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
