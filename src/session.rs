@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::try_join;
 use metrics::Gauge;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::claims::Claims;
@@ -291,8 +292,8 @@ impl Sessions {
         }
     }
 
-    /// Waits until a login record is no longer at `revision` (`true`, also when it is gone), at most for
-    /// `patience` (`false`). An event wakes it; otherwise it looks every 250 ms.
+    /// Waits until a login record is no longer at `revision` or nobody holds its lease any more (`true`: look
+    /// again), at most for `patience` (`false`). An event wakes it; otherwise it looks every 250 ms.
     pub async fn changed(
         &self,
         login: &str,
@@ -302,23 +303,20 @@ impl Sessions {
         let Some(id) = LoginId::parse(login) else {
             return Ok(true);
         };
-        let key = id.record();
-        let deadline = tokio::time::Instant::now() + patience;
+        let record = id.record();
+        let lease = Leases::key(&id.hex());
+        let deadline = Instant::now() + patience;
         loop {
             let told = self.0.changed.notified();
-            if self
-                .0
-                .store
-                .get(&key)
-                .await?
-                .is_none_or(|stored| stored.revision != revision)
-            {
+            let look = try_join(self.0.store.get(&record), self.0.store.get(&lease));
+            let (stored, leased) = look.await?;
+            if leased.is_none() || stored.is_none_or(|stored| stored.revision != revision) {
                 return Ok(true);
             }
-            let next = deadline.min(tokio::time::Instant::now() + POLL);
+            let next = deadline.min(Instant::now() + POLL);
             // Many logins share one bell, so being told is only a reason to look.
-            let _ = tokio::time::timeout_at(next, told).await;
-            if tokio::time::Instant::now() >= deadline {
+            let _ = timeout_at(next, told).await;
+            if Instant::now() >= deadline {
                 return Ok(false);
             }
         }

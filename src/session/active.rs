@@ -31,11 +31,14 @@ impl Active {
         self.lock().remove(&login);
     }
 
-    /// The number that still live.
-    pub(super) fn count(&self, now: Timestamp) -> u64 {
-        let mut known = self.lock();
-        known.retain(|_, ends| *ends > now);
-        u64::try_from(known.len()).unwrap_or(u64::MAX)
+    /// Their number; those that have ended by themselves count until the next [`Self::sweep`].
+    pub(super) fn count(&self) -> u64 {
+        u64::try_from(self.lock().len()).unwrap_or(u64::MAX)
+    }
+
+    /// Drops those that have ended.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.lock().retain(|_, ends| *ends > now);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LoginId, Timestamp>> {

@@ -88,7 +88,9 @@ impl Inner {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            self.seen.sweep(self.ambient.now());
+            let now = self.ambient.now();
+            self.seen.sweep(now);
+            self.active.sweep(now);
             self.count_active().await;
         }
     }
@@ -98,7 +100,7 @@ impl Inner {
     pub(super) async fn count_active(&self) {
         let counted = match self.store.count(Space::Session).await {
             Ok(Some(count)) => count,
-            _ => self.active.count(self.ambient.now()),
+            _ => self.active.count(),
         };
         #[expect(
             clippy::cast_precision_loss,

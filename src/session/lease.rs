@@ -19,6 +19,11 @@ pub struct Leases {
 }
 
 impl Leases {
+    /// The record that stands for the lease of a name.
+    pub(super) fn key(name: &str) -> Key {
+        Key::new(Space::Lease, name)
+    }
+
     /// Over a store. A lease ends after `term` unless its owner prolongs it, so work of an owner that died can
     /// be taken up after that time.
     pub fn new(store: Arc<dyn Store>, ambient: Ambient, term: Duration) -> Self {
@@ -31,7 +36,7 @@ impl Leases {
 
     /// Takes the lease of a name (hex or base64url, made by us); `None` while somebody else has it.
     pub async fn acquire(&self, name: &str) -> Result<Option<Lease>, Unavailable> {
-        let key = Key::new(Space::Lease, name);
+        let key = Self::key(name);
         let token = Bytes::copy_from_slice(&self.ambient.random::<16>());
         if !self.store.put_new(&key, token.clone(), self.term).await? {
             return Ok(None);
