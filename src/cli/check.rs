@@ -68,13 +68,14 @@ fn text(loaded: &Loaded, found: &[online::Finding]) -> String {
         names if names.is_empty() => "the environment alone".to_owned(),
         names => names.join(", "),
     };
-    let _ = writeln!(text, "ok: {read}");
-    if found.iter().any(|finding| finding.error.is_some()) {
-        let _ = writeln!(
+    let _ = if found.iter().any(|finding| finding.error.is_some()) {
+        writeln!(
             text,
-            "the configuration is well formed, but not everything answers"
-        );
-    }
+            "the configuration is well formed ({read}), but not everything answers"
+        )
+    } else {
+        writeln!(text, "ok: {read}")
+    };
     text
 }
 

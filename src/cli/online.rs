@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::config::oidc::Oidc;
+use crate::config::session::StoreKind;
 use crate::oidc::discovery;
+use crate::store::redis;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 
@@ -21,7 +23,7 @@ pub(super) struct Finding {
     pub(super) error: Option<String>,
 }
 
-/// Asks the identity provider, the further issuers and every backend.
+/// Asks the identity provider, the further issuers, Redis and every backend.
 pub(super) fn run(config: &Config) -> Vec<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,6 +51,13 @@ async fn ask(config: &Config) -> Vec<Finding> {
                 async move { provider(&asked?).await },
             ));
         }
+    }
+    if let (StoreKind::Redis, Some(settings)) = (config.sessions.store, &config.sessions.redis) {
+        questions.push(limited("sessions.redis".to_owned(), async {
+            redis::probe(settings)
+                .await
+                .map_err(|error| error.to_string())
+        }));
     }
     let metrics = Metrics::new();
     for (i, backend) in config.backends.iter().enumerate() {

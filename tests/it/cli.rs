@@ -248,3 +248,112 @@ fn generated_files_are_current_where_the_repository_is() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(code(&check(Program::new().dir.path())), 1);
 }
+
+/// A child that is ended when the test is over, whatever became of it.
+struct Serving(std::process::Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_wrong_configuration_starts_nothing() {
+    let program = Program::new();
+    program.file("config.yaml", "version: 1\n");
+    let output = program.run(&[]);
+    assert_eq!(code(&output), 78);
+    assert!(stderr(&output).contains("there is no route"));
+    assert!(stderr(&output).contains("nothing was started: the configuration has 1 problem"));
+}
+
+#[test]
+fn a_port_in_use_gives_69_and_names_the_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let program = Program::new()
+        .env("MCP_TARGET_HOST", "h")
+        .env("MCP_API_KEY", "hunter2hunter2hunter2")
+        .env("MCP_PROXY__LISTEN__0__ADDRESS", &address)
+        .env("ENABLE_PROMETHEUS_METRICS", "false");
+    let output = program.run(&[]);
+    assert_eq!(code(&output), 69, "{}", stderr(&output));
+    assert!(stderr(&output).contains(&address), "{}", stderr(&output));
+}
+
+/// Starts from the environment alone, is asked by its own health check, and ends in order on SIGTERM.
+#[test]
+fn a_proxy_serves_is_healthy_and_ends() {
+    let program = Program::new();
+    let socket = program.dir.path().join("traffic.sock");
+    let listen = format!("unix:{}", socket.display());
+    let program = program
+        .env("MCP_TARGET_HOST", "127.0.0.1")
+        .env("MCP_API_KEY", "hunter2hunter2hunter2")
+        .env("MCP_PROXY__LISTEN__0__ADDRESS", &listen)
+        .env("MCP_PROXY__SHUTDOWN__DELAY", "0s")
+        .env("ENABLE_PROMETHEUS_METRICS", "false");
+    let child = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
+        .env_clear()
+        .envs(program.env.iter().cloned())
+        .current_dir(program.dir.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut serving = Serving(child);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while code(&program.run(&["healthcheck"])) != 0 {
+        assert!(
+            serving.0.try_wait().unwrap().is_none(),
+            "it ended by itself"
+        );
+        assert!(std::time::Instant::now() < until, "it never became healthy");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let id = rustix::process::Pid::from_child(&serving.0);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+}
+
+/// A Redis that refuses the password, in the words of the real one.
+#[test]
+fn a_refused_password_is_told_as_such() {
+    use std::io::{Read, Write};
+    let redis = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = redis.local_addr().unwrap().port();
+    // Ends with the test's process; it holds nothing that another test could miss.
+    std::thread::spawn(move || {
+        for stream in redis.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut seen = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut seen) {
+                let commands = seen[..count].split(|byte| *byte == b'*').count() - 1;
+                let answer = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+                if stream
+                    .write_all(answer.repeat(commands).as_bytes())
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        }
+    });
+    let program = Program::new();
+    let key = stdout(&program.run(&["keygen"]));
+    let program = program
+        .env("MCP_TARGET_HOST", "127.0.0.1")
+        .env("MCP_API_KEY", "hunter2hunter2hunter2")
+        .env("MCP_ENCRYPTION_KEY", key.trim())
+        .env("SESSION_STORE", "redis")
+        .env("REDIS_URL", &format!("redis://:hunter2@127.0.0.1:{port}"));
+    assert_eq!(code(&program.run(&["check-config"])), 0);
+    let output = program.run(&["check-config", "--online", "--format", "json"]);
+    assert_eq!(code(&output), 69);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let error = report["online"][0]["error"].as_str().unwrap();
+    assert!(error.contains("refused the password"), "{error}");
+    assert!(!stdout(&output).contains("hunter2"));
+}
