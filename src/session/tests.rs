@@ -798,7 +798,7 @@ async fn who_waits_for_a_refresh_is_woken_by_it() {
             .await
             .unwrap()
     );
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let (changed, updated) = tokio::join!(
         sessions.changed(&session.login, revision, patience),
         sessions.update_login(&session.login, revision, tokens(), claims("ann-subject")),
@@ -808,7 +808,7 @@ async fn who_waits_for_a_refresh_is_woken_by_it() {
     // Who comes after the owner has finished waits for nobody.
     let (revision, _) = sessions.tokens(&session.login).await.unwrap().unwrap();
     lease.release().await;
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     assert!(
         sessions
             .changed(&session.login, revision, patience)

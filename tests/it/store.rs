@@ -10,9 +10,9 @@ use mcp_oidc_proxy::store::{Key, MAX_MEMBERS, Replaced, Space, Store};
 use serde_json::json;
 
 use self::contract::{MINUTE, blob, fresh, until};
-use crate::harness::redis::cluster::{self, Cluster};
+use crate::harness::redis::cluster::Cluster;
 use crate::harness::redis::sentinel::{self, Watched};
-use crate::harness::redis::tls::{NAME, TlsServer};
+use crate::harness::redis::tls::{Files, NAME, TlsServer};
 use crate::harness::redis::{Server, config, keys_without_end};
 
 #[path = "../../src/store/contract.rs"]
@@ -46,7 +46,7 @@ async fn the_contract_holds_over_tls_with_a_client_certificate() {
     let tls = TlsServer::start().await;
     let settings = json!({
         "url": format!("rediss://127.0.0.1:{}/1", tls.server.port), "key_prefix": "elsewhere:",
-        "tls": { "ca_file": tls.ca, "cert_file": tls.cert, "key_file": tls.key, "server_name": NAME },
+        "tls": { "ca_file": tls.files.ca, "cert_file": tls.files.cert, "key_file": tls.files.key, "server_name": NAME },
     });
     probe(&config(settings.clone())).await.unwrap();
     contract::holds(open(settings).await).await;
@@ -58,8 +58,8 @@ async fn the_contract_holds_in_a_cluster() {
     probe(&config(cluster.settings())).await.unwrap();
     let store = open(cluster.settings()).await;
     contract::holds(Arc::clone(&store)).await;
-    for node in &cluster.nodes {
-        let mut connection = node.connection(&format!(":{}@", cluster::PASSWORD)).await;
+    for node in 0..cluster.nodes.len() {
+        let mut connection = cluster.connection(node).await;
         assert_eq!(
             keys_without_end(&mut connection).await,
             Vec::<String>::new()
@@ -73,6 +73,25 @@ async fn the_contract_holds_in_a_cluster() {
     let revision = store.put(&key, blob("moved"), MINUTE).await.unwrap();
     assert_eq!(store.get(&key).await.unwrap().unwrap().revision, revision);
     assert_eq!(store.take(&key).await.unwrap().unwrap().blob, blob("moved"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_in_a_cluster_over_tls() {
+    let cluster = Cluster::start_with_tls().await;
+    probe(&config(cluster.settings())).await.unwrap();
+    contract::holds(open(cluster.settings()).await).await;
+    let mut settings = cluster.settings();
+    settings["tls"]["ca_file"] = json!(Files::new(&[NAME]).ca);
+    let (error, text) = complaint(settings).await;
+    assert!(
+        matches!(error, ConnectError::BadSetting { .. }),
+        "the file is gone: {text}"
+    );
+    let other = Files::new(&[NAME]);
+    let mut settings = cluster.settings();
+    settings["tls"]["ca_file"] = json!(other.ca);
+    let (error, text) = complaint(settings).await;
+    assert!(matches!(error, ConnectError::UnknownCa { .. }), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -354,7 +373,8 @@ async fn what_is_wrong_is_said_clearly() {
 async fn trouble_with_tls_is_said_clearly() {
     let tls = TlsServer::start().await;
     let url = format!("rediss://127.0.0.1:{}", tls.server.port);
-    let client = json!({ "cert_file": tls.cert, "key_file": tls.key, "server_name": NAME });
+    let client =
+        json!({ "cert_file": tls.files.cert, "key_file": tls.files.key, "server_name": NAME });
     let with = |more: serde_json::Value| {
         let mut all = client.clone();
         all.as_object_mut()
@@ -362,13 +382,13 @@ async fn trouble_with_tls_is_said_clearly() {
             .extend(more.as_object().unwrap().clone());
         json!({ "url": url, "tls": all })
     };
-    let (error, text) = complaint(with(json!({ "ca_file": tls.other_ca }))).await;
+    let (error, text) = complaint(with(json!({ "ca_file": tls.files.other_ca }))).await;
     assert!(
         matches!(error, ConnectError::UnknownCa { .. }) && text.contains("tls.ca_file"),
         "{text}"
     );
     let (error, text) = complaint(with(
-        json!({ "ca_file": tls.ca, "server_name": "another.test" }),
+        json!({ "ca_file": tls.files.ca, "server_name": "another.test" }),
     ))
     .await;
     assert!(
@@ -382,7 +402,8 @@ async fn trouble_with_tls_is_said_clearly() {
     );
     // Without the client certificate the server ends the handshake; without TLS it makes nothing of what we say.
     let (_, text) =
-        complaint(json!({ "url": url, "tls": { "ca_file": tls.ca, "server_name": NAME } })).await;
+        complaint(json!({ "url": url, "tls": { "ca_file": tls.files.ca, "server_name": NAME } }))
+            .await;
     assert!(text.contains("127.0.0.1"), "{text}");
     let plain = Server::plain().await;
     let (error, text) =

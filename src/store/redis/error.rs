@@ -131,7 +131,8 @@ impl ConnectError {
     }
 
     fn tls(address: String, problem: &str) -> Self {
-        if problem.contains("UnknownIssuer") {
+        // A CA that was made anew under its old name has another key: its signature does not hold.
+        if problem.contains("UnknownIssuer") || problem.contains("BadSignature") {
             Self::UnknownCa { address }
         } else {
             Self::Tls {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{Client, cmd};
+use deadpool_redis::redis::{Client, TlsCertificates, cmd};
 use mcp_oidc_proxy::config::session::Redis;
 use serde_json::{Value, json};
 
@@ -102,8 +102,25 @@ impl Server {
 
     /// A connection of the test's own. `login` is `user:password@`, `:password@` or nothing.
     pub(crate) async fn connection(&self, login: &str) -> MultiplexedConnection {
-        let client = Client::open(format!("redis://{login}127.0.0.1:{}/", self.port)).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        self.connection_over(login, None).await
+    }
+
+    /// The same, over TLS if there is something to show.
+    pub(crate) async fn connection_over(
+        &self,
+        login: &str,
+        tls: Option<TlsCertificates>,
+    ) -> MultiplexedConnection {
+        let at = format!("{login}127.0.0.1:{}/", self.port);
+        let client = match tls {
+            Some(tls) => Client::build_with_tls(format!("rediss://{at}"), tls),
+            None => Client::open(format!("redis://{at}")),
+        };
+        client
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap()
     }
 
     async fn up(&mut self) -> bool {
