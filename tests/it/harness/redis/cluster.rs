@@ -104,7 +104,7 @@ impl Cluster {
             .position(|(from, to)| (*from..=*to).contains(&slot))
             .unwrap();
         let next = &self.ids[(owner + 1) % 3];
-        for (at, node) in self.nodes.iter().enumerate() {
+        for at in 0..self.nodes.len() {
             let mut connection = self.connection(at).await;
             cluster(&["SETSLOT", &slot.to_string(), "NODE", next])
                 .exec_async(&mut connection)
