@@ -143,7 +143,6 @@ impl Running {
             Arc::clone(&lasting.metrics),
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.access),
-            lasting.drain.announced.clone(),
         );
         loaded_now(&lasting, true);
         lasting.health.set_ready();

@@ -29,16 +29,27 @@ pub struct Claims {
 impl Claims {
     /// Reads claims through a map. A claim of the wrong type counts as absent.
     pub fn read(subject: Subject, all: Map<String, Value>, map: &ClaimMap) -> Self {
-        let text = |path: &str| lookup(&all, path).and_then(Value::as_str).map(str::to_owned);
+        let text = |path: &str| {
+            lookup(&all, path)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let verified = !matches!(all.get("email_verified"), Some(Value::Bool(false)))
             && all.get("email_verified").and_then(Value::as_str) != Some("false");
         let mut groups: Vec<String> = Vec::new();
         for path in &map.groups {
             let found: Vec<String> = match lookup(&all, path) {
-                Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-                Some(Value::String(list)) => {
-                    list.split(',').map(str::trim).filter(|g| !g.is_empty()).map(str::to_owned).collect()
-                }
+                Some(Value::Array(items)) => items
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+                Some(Value::String(list)) => list
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|g| !g.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
                 _ => Vec::new(),
             };
             for group in found {
@@ -85,13 +96,25 @@ mod tests {
     use super::*;
 
     fn claims(json: Value, map: &ClaimMap) -> Claims {
-        let Value::Object(all) = json else { panic!("an object") };
-        Claims::read(Subject { issuer: "https://idp".into(), subject: "ann".into() }, all, map)
+        let Value::Object(all) = json else {
+            panic!("an object")
+        };
+        Claims::read(
+            Subject {
+                issuer: "https://idp".into(),
+                subject: "ann".into(),
+            },
+            all,
+            map,
+        )
     }
 
     #[test]
     fn nested_and_dotted_names_are_found() {
-        let map = ClaimMap { groups: vec!["realm_access.roles".into(), "https://a.example/g".into()], ..ClaimMap::default() };
+        let map = ClaimMap {
+            groups: vec!["realm_access.roles".into(), "https://a.example/g".into()],
+            ..ClaimMap::default()
+        };
         let read = claims(
             serde_json::json!({"realm_access": {"roles": ["a", "b"]}, "https://a.example/g": "b, c", "email": 7}),
             &map,
@@ -102,7 +125,10 @@ mod tests {
 
     #[test]
     fn an_unverified_address_is_no_address() {
-        let read = claims(serde_json::json!({"email": "a@b.c", "email_verified": false}), &ClaimMap::default());
+        let read = claims(
+            serde_json::json!({"email": "a@b.c", "email_verified": false}),
+            &ClaimMap::default(),
+        );
         assert_eq!(read.email, None);
     }
 }

@@ -118,7 +118,6 @@ pub async fn asked_to_end(signals: &mut Signals) {
     while signals.next().await == Ask::Reload {}
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -72,7 +72,9 @@ pub struct OwnPaths {
 impl OwnPaths {
     /// With a prefix such as `/oauth2` (starts with a slash, does not end with one).
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into() }
+        Self {
+            prefix: prefix.into(),
+        }
     }
 
     /// The prefix.
@@ -91,7 +93,12 @@ impl OwnPaths {
         if !rest.is_empty() && !rest.starts_with('/') {
             return None;
         }
-        Some(Own::UNDER_PREFIX.iter().find(|(name, _)| *name == rest).map_or(Own::Unknown, |(_, own)| *own))
+        Some(
+            Own::UNDER_PREFIX
+                .iter()
+                .find(|(name, _)| *name == rest)
+                .map_or(Own::Unknown, |(_, own)| *own),
+        )
     }
 
     /// The path of an endpoint under the prefix.
@@ -101,7 +108,10 @@ impl OwnPaths {
             Own::Ready => "/ready".to_owned(),
             Own::Metrics => "/metrics".to_owned(),
             _ => {
-                let name = Own::UNDER_PREFIX.iter().find(|(_, each)| *each == own).map_or("", |(name, _)| *name);
+                let name = Own::UNDER_PREFIX
+                    .iter()
+                    .find(|(_, each)| *each == own)
+                    .map_or("", |(name, _)| *name);
                 format!("{}{name}", self.prefix)
             }
         }

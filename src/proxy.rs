@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::request::Parts;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use self::record::Flight;
 use crate::admin::Health;
@@ -76,19 +76,16 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     access: Arc<AccessLog>,
-    announced: CancellationToken,
 }
 
 impl Proxy {
-    /// Puts the lasting parts together with a first snapshot. Once `announced` fires, HTTP/1 clients are told to
-    /// connect anew.
+    /// Puts the lasting parts together with a first snapshot.
     pub fn new(
         snapshot: Snapshot,
         ambient: Ambient,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         access: Arc<AccessLog>,
-        announced: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -96,7 +93,6 @@ impl Proxy {
             metrics,
             health,
             access,
-            announced,
         })
     }
 
@@ -215,12 +211,6 @@ impl Handler for Proxy {
         };
         if let Some(origin) = &flight.origin {
             edge::cors(origin, response.headers_mut());
-        }
-        if self.announced.is_cancelled() && response.version() < http::Version::HTTP_2 {
-            response.headers_mut().insert(
-                http::header::CONNECTION,
-                http::HeaderValue::from_static("close"),
-            );
         }
         match flight.end(response.status(), rejected) {
             Some(observer) => response.map(|body| access::observe(body, observer)),

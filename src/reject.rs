@@ -32,7 +32,10 @@ impl Fault {
 
 /// A stable code that clients, logs and metrics share. Never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the codes are explained where they are written out, in `as_str`")]
+#[expect(
+    missing_docs,
+    reason = "the codes are explained where they are written out, in `as_str`"
+)]
 pub enum Code {
     BadRequest,
     BadTarget,
@@ -109,18 +112,37 @@ pub struct Reject {
 impl Reject {
     /// A rejection with a message that the client may read: what happened, why, what to do next. No
     /// internals: addresses, claims and causes go to [`Self::because`].
-    pub fn new(status: StatusCode, code: Code, fault: Fault, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, fault, message: message.into(), reason: None, headers: Vec::new(), login: false }
+    pub fn new(
+        status: StatusCode,
+        code: Code,
+        fault: Fault,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            fault,
+            message: message.into(),
+            reason: None,
+            headers: Vec::new(),
+            login: false,
+        }
     }
 
     /// 400, the client's fault.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Code::BadRequest, Fault::Client, message)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Code::BadRequest,
+            Fault::Client,
+            message,
+        )
     }
 
     /// 503 with `Retry-After`: something that we need is away; nobody is logged out by it.
     pub fn unavailable(code: Code, fault: Fault, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, fault, message).retry_after(Duration::from_secs(5))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, fault, message)
+            .retry_after(Duration::from_secs(5))
     }
 
     /// 500: we are wrong.
@@ -150,7 +172,10 @@ impl Reject {
     /// `Retry-After`, in whole seconds.
     #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {
-        self.header(http::header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))
+        self.header(
+            http::header::RETRY_AFTER,
+            HeaderValue::from(after.as_secs().max(1)),
+        )
     }
 
     /// A browser that navigates here is sent to login instead of seeing the error.

@@ -33,12 +33,18 @@ pub struct Unsealable;
 
 impl Sealer {
     /// From derived keys, each with the id that is written into the blob.
-    pub(crate) fn new(keys: impl IntoIterator<Item = ([u8; KEY_ID], [u8; 32])>, ambient: Ambient) -> Self {
+    pub(crate) fn new(
+        keys: impl IntoIterator<Item = ([u8; KEY_ID], [u8; 32])>,
+        ambient: Ambient,
+    ) -> Self {
         let keys = keys
             .into_iter()
             .filter_map(|(id, bytes)| {
                 // The length is right by type, so this never drops a key.
-                UnboundKey::new(&AES_256_GCM, &bytes).ok().map(|key| Key { id, key: LessSafeKey::new(key) })
+                UnboundKey::new(&AES_256_GCM, &bytes).ok().map(|key| Key {
+                    id,
+                    key: LessSafeKey::new(key),
+                })
             })
             .collect();
         Self { keys, ambient }
@@ -47,14 +53,23 @@ impl Sealer {
     /// Seals `plain`. The same `context` has to be given to open it: name the record and its place in it, so
     /// that a blob moved elsewhere does not open.
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Vec<u8> {
-        let Some(key) = self.keys.first() else { return Vec::new() };
+        let Some(key) = self.keys.first() else {
+            return Vec::new();
+        };
         let nonce: [u8; NONCE_LEN] = self.ambient.random();
         let mut out = Vec::with_capacity(HEAD + plain.len() + AES_256_GCM.tag_len());
         out.push(VERSION);
         out.extend_from_slice(&key.id);
         out.extend_from_slice(&nonce);
         let mut body = plain.to_vec();
-        if key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut body).is_err()
+        if key
+            .key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context),
+                &mut body,
+            )
+            .is_err()
         {
             return Vec::new();
         }
@@ -72,10 +87,19 @@ impl Sealer {
             return Err(Unsealable);
         }
         let id = &head[1..=KEY_ID];
-        let key = self.keys.iter().find(|key| key.id == id).ok_or(Unsealable)?;
-        let nonce = Nonce::try_assume_unique_for_key(&head[1 + KEY_ID..]).map_err(|_| Unsealable)?;
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.id == id)
+            .ok_or(Unsealable)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(&head[1 + KEY_ID..]).map_err(|_| Unsealable)?;
         let mut body = body.to_vec();
-        let length = key.key.open_in_place(nonce, Aad::from(context), &mut body).map_err(|_| Unsealable)?.len();
+        let length = key
+            .key
+            .open_in_place(nonce, Aad::from(context), &mut body)
+            .map_err(|_| Unsealable)?
+            .len();
         body.truncate(length);
         Ok(body)
     }

@@ -42,8 +42,15 @@ impl PublicUrl {
             return Err(PublicUrlError::NotAnOrigin(text.to_owned()));
         }
         let origin = url.origin().ascii_serialization();
-        let authority = origin.split_once("://").map_or("", |(_, rest)| rest).to_owned();
-        Ok(Self { origin: origin.into(), authority: authority.into(), https: url.scheme() == "https" })
+        let authority = origin
+            .split_once("://")
+            .map_or("", |(_, rest)| rest)
+            .to_owned();
+        Ok(Self {
+            origin: origin.into(),
+            authority: authority.into(),
+            https: url.scheme() == "https",
+        })
     }
 
     /// `https://host[:port]`, no final slash: the issuer string and the `Origin` of our own pages.
@@ -90,7 +97,10 @@ impl ReturnTo {
         if bytes.len() > Self::MAX || bytes.first() != Some(&b'/') {
             return None;
         }
-        if bytes.iter().any(|b| !(0x21..=0x7e).contains(b) || *b == b'\\') {
+        if bytes
+            .iter()
+            .any(|b| !(0x21..=0x7e).contains(b) || *b == b'\\')
+        {
             return None;
         }
         // Decode the path twice, as the most lenient chain of readers would, and look again.
@@ -103,7 +113,10 @@ impl ReturnTo {
             {
                 return None;
             }
-            let decoded = percent_encoding::percent_decode_str(&seen).decode_utf8().ok()?.into_owned();
+            let decoded = percent_encoding::percent_decode_str(&seen)
+                .decode_utf8()
+                .ok()?
+                .into_owned();
             if decoded == seen {
                 break;
             }
@@ -112,7 +125,8 @@ impl ReturnTo {
         // The URL standard's own view, against a base that cannot be ours by accident.
         let base = Url::parse("https://return.invalid").ok()?;
         let joined = base.join(text).ok()?;
-        (joined.origin() == base.origin() && !joined.path().starts_with("//")).then(|| Self(text.to_owned()))
+        (joined.origin() == base.origin() && !joined.path().starts_with("//"))
+            .then(|| Self(text.to_owned()))
     }
 
     /// The start page.
@@ -133,19 +147,48 @@ mod tests {
     #[test]
     fn a_public_url_is_an_origin() {
         let url = PublicUrl::parse("https://MCP.example.com:443/").unwrap();
-        assert_eq!((url.as_str(), url.authority()), ("https://mcp.example.com", "mcp.example.com"));
-        assert!(matches!(PublicUrl::parse("https://a.b/c"), Err(PublicUrlError::NotAnOrigin(_))));
-        assert!(matches!(PublicUrl::parse("mcp.example.com"), Err(PublicUrlError::NotHttp(_))));
+        assert_eq!(
+            (url.as_str(), url.authority()),
+            ("https://mcp.example.com", "mcp.example.com")
+        );
+        assert!(matches!(
+            PublicUrl::parse("https://a.b/c"),
+            Err(PublicUrlError::NotAnOrigin(_))
+        ));
+        assert!(matches!(
+            PublicUrl::parse("mcp.example.com"),
+            Err(PublicUrlError::NotHttp(_))
+        ));
     }
 
     #[test]
     fn return_addresses_stay_on_the_origin() {
-        for good in ["/", "/a?b=c", "/a/b%20c", "/x#y", "/a?u=https://other.example/"] {
+        for good in [
+            "/",
+            "/a?b=c",
+            "/a/b%20c",
+            "/x#y",
+            "/a?u=https://other.example/",
+        ] {
             assert!(ReturnTo::parse(good).is_some(), "{good}");
         }
         for bad in [
-            "", "a", "//evil", "/\\evil", "/%2f/evil", "/%5cevil", "/%09/evil", "/\tevil", "https://evil",
-            "/%252fevil/", "/..//evil", "/.//evil", "\\\\evil", "/ evil", "/%0d%0aLocation:x", "/%255cevil",
+            "",
+            "a",
+            "//evil",
+            "/\\evil",
+            "/%2f/evil",
+            "/%5cevil",
+            "/%09/evil",
+            "/\tevil",
+            "https://evil",
+            "/%252fevil/",
+            "/..//evil",
+            "/.//evil",
+            "\\\\evil",
+            "/ evil",
+            "/%0d%0aLocation:x",
+            "/%255cevil",
         ] {
             assert!(ReturnTo::parse(bad).is_none(), "{bad}");
         }

@@ -126,7 +126,10 @@ pub struct IdentityHeaders {
 
 impl Default for IdentityHeaders {
     fn default() -> Self {
-        Self { enabled: true, claims: BTreeMap::new() }
+        Self {
+            enabled: true,
+            claims: BTreeMap::new(),
+        }
     }
 }
 

@@ -101,5 +101,9 @@ impl Default for Limits {
 
 /// One plain listener on all interfaces, port 8080.
 pub(crate) fn default_listeners() -> Vec<Listener> {
-    vec![Listener { address: "0.0.0.0:8080".to_owned(), tls: None, redirect_to_https: false }]
+    vec![Listener {
+        address: "0.0.0.0:8080".to_owned(),
+        tls: None,
+        redirect_to_https: false,
+    }]
 }

@@ -19,7 +19,11 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, address: "127.0.0.1:9090".to_owned(), on_traffic_listener: false }
+        Self {
+            enabled: true,
+            address: "127.0.0.1:9090".to_owned(),
+            on_traffic_listener: false,
+        }
     }
 }
 
@@ -59,7 +63,11 @@ pub struct Logging {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Json, access: true }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Json,
+            access: true,
+        }
     }
 }
 
@@ -88,7 +96,11 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { delay: Span::secs(5), timeout: Span::secs(30), stream_grace: Span::secs(5) }
+        Self {
+            delay: Span::secs(5),
+            timeout: Span::secs(30),
+            stream_grace: Span::secs(5),
+        }
     }
 }
 

@@ -22,7 +22,9 @@ impl Span {
 
     /// Reads `500ms`, `10s`, `5m`, `8h`, `30d`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
         let number: u64 = digits
             .parse()
@@ -33,7 +35,11 @@ impl Span {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
-            _ => return Err(format!("`{text}` has no unit that is known; write 500ms, 10s, 5m, 8h or 30d")),
+            _ => {
+                return Err(format!(
+                    "`{text}` has no unit that is known; write 500ms, 10s, 5m, 8h or 30d"
+                ));
+            }
         };
         number
             .checked_mul(millis)
@@ -45,7 +51,12 @@ impl Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        for (unit, size) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1000),
+        ] {
             if millis >= size && millis.is_multiple_of(size) {
                 return write!(f, "{}{unit}", millis / size);
             }
@@ -84,9 +95,12 @@ pub struct ByteSize(pub u64);
 impl ByteSize {
     /// Reads `8192`, `64KiB`, `4MiB`, `1GiB`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
-        let wrong = || format!("`{text}` is not a size; write bytes or a unit, as in 8192, 64KiB or 4MiB");
+        let wrong =
+            || format!("`{text}` is not a size; write bytes or a unit, as in 8192, 64KiB or 4MiB");
         let number: u64 = digits.parse().map_err(|_| wrong())?;
         let factor: u64 = match unit {
             "" | "B" => 1,
@@ -172,7 +186,10 @@ pub enum SecretSource {
 impl SecretRef {
     /// A secret that was given directly.
     pub fn inline(secret: impl Into<String>) -> Self {
-        Self { source: SecretSource::Inline, secret: Secret::new(secret) }
+        Self {
+            source: SecretSource::Inline,
+            secret: Secret::new(secret),
+        }
     }
 
     /// The secret.
@@ -237,18 +254,27 @@ impl<'de> Deserialize<'de> for SecretRef {
             },
             Form::File(FileForm { file }) => match std::fs::read_to_string(&file) {
                 Ok(text) => {
-                    let text = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned();
+                    let text = text
+                        .strip_suffix('\n')
+                        .map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t))
+                        .to_owned();
                     (SecretSource::File(file), text)
                 }
                 Err(error) => {
-                    return Err(de::Error::custom(format!("cannot read the secret file {}: {error}", file.display())));
+                    return Err(de::Error::custom(format!(
+                        "cannot read the secret file {}: {error}",
+                        file.display()
+                    )));
                 }
             },
         };
         if text.is_empty() {
             return Err(de::Error::custom("the secret is empty"));
         }
-        Ok(Self { source, secret: Secret::new(text) })
+        Ok(Self {
+            source,
+            secret: Secret::new(text),
+        })
     }
 }
 
@@ -263,7 +289,10 @@ pub(super) mod environment {
     }
 
     /// Reads with this environment in place of the process's.
-    pub(in crate::config) fn with<T>(env: &BTreeMap<String, String>, read: impl FnOnce() -> T) -> T {
+    pub(in crate::config) fn with<T>(
+        env: &BTreeMap<String, String>,
+        read: impl FnOnce() -> T,
+    ) -> T {
         struct Restore(Option<BTreeMap<String, String>>);
         impl Drop for Restore {
             fn drop(&mut self) {

@@ -60,7 +60,9 @@ pub fn reject(reject: &Reject, audience: Audience<'_>, inbound: &Inbound) -> Res
 
 fn whole(body: Vec<u8>) -> Response {
     let mut response = http::Response::new(Body::full(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -73,9 +73,9 @@ mod tests {
 
     use super::*;
 
-    fn lead(method: Method, target: &str) -> (u16, Option<String>) {
+    fn lead(method: &Method, target: &str) -> (u16, Option<String>) {
         let public_url = PublicUrl::parse("https://mcp.example.com").unwrap();
-        let response = to_public_url(Some(&public_url), &method, &target.parse().unwrap());
+        let response = to_public_url(Some(&public_url), method, &target.parse().unwrap());
         let location = response
             .headers()
             .get(LOCATION)
@@ -87,26 +87,26 @@ mod tests {
     fn path_and_query_stay_as_they_are() {
         let to = |rest: &str| Some(format!("https://mcp.example.com{rest}"));
         assert_eq!(
-            lead(Method::GET, "/a/%2e%2e/b?x=%20&y"),
+            lead(&Method::GET, "/a/%2e%2e/b?x=%20&y"),
             (301, to("/a/%2e%2e/b?x=%20&y"))
         );
-        assert_eq!(lead(Method::HEAD, "/"), (301, to("/")));
-        assert_eq!(lead(Method::POST, "/mcp"), (308, to("/mcp")));
+        assert_eq!(lead(&Method::HEAD, "/"), (301, to("/")));
+        assert_eq!(lead(&Method::POST, "/mcp"), (308, to("/mcp")));
         assert_eq!(
-            lead(Method::GET, "//evil.example/"),
+            lead(&Method::GET, "//evil.example/"),
             (301, to("//evil.example/"))
         );
         assert_eq!(
-            lead(Method::GET, "http://evil.example/x?y"),
+            lead(&Method::GET, "http://evil.example/x?y"),
             (301, to("/x?y"))
         );
     }
 
     #[test]
     fn what_has_no_path_is_refused() {
-        assert_eq!(lead(Method::OPTIONS, "*"), (400, None));
-        assert_eq!(lead(Method::CONNECT, "evil.example:443"), (400, None));
-        assert_eq!(lead(Method::GET, "/a\\b"), (400, None));
+        assert_eq!(lead(&Method::OPTIONS, "*"), (400, None));
+        assert_eq!(lead(&Method::CONNECT, "evil.example:443"), (400, None));
+        assert_eq!(lead(&Method::GET, "/a\\b"), (400, None));
     }
 
     proptest! {

@@ -221,14 +221,14 @@ fn sources() -> Vec<Source> {
             (path, text)
         })
         .collect();
-    let tests: BTreeSet<PathBuf> = texts
+    let only_tests: BTreeSet<PathBuf> = texts
         .iter()
         .flat_map(|(path, text)| test_modules(path, text))
         .collect();
     texts
         .into_iter()
         .filter(|(path, _)| {
-            !tests
+            !only_tests
                 .iter()
                 .any(|test| path.starts_with(test) || *path == test.with_extension("rs"))
         })

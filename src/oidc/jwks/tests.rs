@@ -13,7 +13,10 @@ fn ec(kid: &str) -> Value {
     json!({"kty": "EC", "crv": "P-256", "x": EC_X, "y": EC_Y, "kid": kid})
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "what a source answers is a result")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what a source answers is a result"
+)]
 fn document(keys: &[Value]) -> Answer {
     Answer::Ok(json!({ "keys": keys }).to_string().into())
 }
