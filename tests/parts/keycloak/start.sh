@@ -14,10 +14,14 @@ export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=admin
 export JAVA_OPTS="-Xms64m -Xmx512m -XX:MetaspaceSize=96M -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
 exec 3<&0
 mkfifo "$work/log"
+# Keycloak's own script starts Java as a child, so the whole process group is ended, not just the script.
+set -m
 "$home/bin/kc.sh" start --optimized --import-realm --http-enabled=true --http-host=127.0.0.1 --http-port=0 \
   --hostname-strict=false --cache=local <"/dev/null" >"$work/log" 2>&1 &
 server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+set +m
+trap 'kill -- "-$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 0' TERM INT
 (
   while IFS= read -r line; do
     printf '%s\n' "$line" >&2
