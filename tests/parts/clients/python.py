@@ -86,7 +86,7 @@ async def main() -> None:
         requests.append({"method": request.method, "path": request.url.path, "status": answer.status_code})
 
     async def on_progress(step: float, total: float | None, message: str | None) -> None:
-        progress.append(step)
+        progress.append(int(step))
 
     auth = OAuthClientProvider(
         server_url=url,

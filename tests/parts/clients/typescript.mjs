@@ -1,19 +1,19 @@
 // A full visit with an official TypeScript client: login found from the 401 alone, list, call, progress, GET stream.
 //
-//   node typescript.mjs v1|v2 URL LOGIN TOOL ARGUMENTS [MODE]
+//   node typescript.mjs v1|v2|sse URL LOGIN TOOL ARGUMENTS [MODE]
 //
-// MODE (v2 only) is `auto`, `legacy`, or a revision. Prints one JSON line.
+// `sse` is v1 over HTTP+SSE. MODE (v2 only) is `auto`, `legacy`, or a revision. Prints one JSON line.
 import { Memory } from './browser.mjs';
 
 const [family, url, login, tool, args, mode] = process.argv.slice(2);
 let sdk;
-if (family === 'v1') {
-  const [client, transport, auth] = await Promise.all([
+if (family !== 'v2') {
+  const [client, transport, sse] = await Promise.all([
     import('@modelcontextprotocol/sdk/client/index.js'),
     import('@modelcontextprotocol/sdk/client/streamableHttp.js'),
-    import('@modelcontextprotocol/sdk/client/auth.js'),
+    family === 'sse' ? import('@modelcontextprotocol/sdk/client/sse.js') : {},
   ]);
-  sdk = { ...client, ...transport, ...auth };
+  sdk = { ...client, ...transport, ...sse };
 } else {
   sdk = await import('@modelcontextprotocol/client');
 }
@@ -28,7 +28,7 @@ const counted = async (target, init) => {
 const options = mode ? { versionNegotiation: { mode: mode === 'auto' || mode === 'legacy' ? mode : { pin: mode } } } : {};
 const make = () => [
   new sdk.Client({ name: 'test', version: '1.0.0' }, options),
-  new sdk.StreamableHTTPClientTransport(new URL(url), { authProvider: memory, fetch: counted }),
+  new (family === 'sse' ? sdk.SSEClientTransport : sdk.StreamableHTTPClientTransport)(new URL(url), { authProvider: memory, fetch: counted }),
 ];
 
 let [client, transport] = make();
@@ -36,14 +36,14 @@ try {
   await client.connect(transport);
 } catch (error) {
   if (!memory.callback) throw error;
-  if (family === 'v1') await transport.finishAuth(memory.callback.get('code'));
+  if (family !== 'v2') await transport.finishAuth(memory.callback.get('code'));
   else await transport.finishAuth(memory.callback);
   [client, transport] = make();
   await client.connect(transport);
 }
 const tools = (await client.listTools()).tools.map((each) => each.name);
 const progress = [];
-const result = await client.callTool({ name: tool, arguments: JSON.parse(args) }, ...(family === 'v1'
+const result = await client.callTool({ name: tool, arguments: JSON.parse(args) }, ...(family !== 'v2'
   ? [undefined, { onprogress: (step) => progress.push(step.progress) }]
   : [{ onprogress: (step) => progress.push(step.progress) }]));
 const session = transport.sessionId ?? null;
