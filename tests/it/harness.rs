@@ -1,4 +1,15 @@
 //! What tests stand on.
 
+pub(crate) mod browser;
+pub(crate) mod cable;
+pub(crate) mod client;
+pub(crate) mod echo;
+pub(crate) mod everything;
+pub(crate) mod forwarder;
 pub(crate) mod idp;
+pub(crate) mod keycloak;
+pub(crate) mod mcp;
+pub(crate) mod parts;
+pub(crate) mod provider;
+pub(crate) mod proxy;
 pub(crate) mod redis;

@@ -1,4 +1,4 @@
-//! Integration tests: the parts together, against fakes on loopback.
+//! Integration tests: the parts together, against fakes on loopback and against the real parts of `tests/parts`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,8 +6,16 @@
 )]
 
 mod architecture;
+mod browser_pages;
 mod cli;
+mod conformance;
 mod harness;
+mod login_keycloak;
+mod login_oidc_provider;
+mod mcp_clients;
+mod outage;
+mod reload;
 
 mod oidc;
 mod store;
+mod streams;
