@@ -116,8 +116,8 @@ impl Part {
         match found {
             Ok(Some(line)) => line,
             Ok(None) => panic!("{} ended early:\n{}", self.name, self.log()),
-            Err(late) => panic!("{}: the line did not come, {late}:\n{}", self.name, self.log()),
-                "{}: {late}; it did not say it in time:\n{}",
+            Err(late) => panic!(
+                "{}: the line did not come, {late}:\n{}",
                 self.name,
                 self.log()
             ),
