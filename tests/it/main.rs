@@ -17,5 +17,6 @@ mod outage;
 mod reload;
 
 mod oidc;
+mod security;
 mod store;
 mod streams;

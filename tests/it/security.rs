@@ -1,0 +1,8 @@
+//! Every attack that has worked on software of this kind, against the whole proxy over the wire. Each test is
+//! named after the advisory that it comes from.
+
+mod edge;
+mod headers;
+mod routing;
+mod tokens;
+mod world;
