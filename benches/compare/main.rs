@@ -3,6 +3,7 @@
 //! `make bench` (or `cargo bench --bench compare`) pins each of them, with one worker, to CPU 0, and load, backend,
 //! identity provider and Redis to CPU 1. They take turns, and every figure is the median of several turns. nginx is
 //! a plain TLS proxy that checks nothing. `-- --baseline` measures nginx against itself: the noise of this machine.
+//! `-- --only TEXT` does the kinds of work whose names hold the text.
 #![expect(
     clippy::print_stdout,
     reason = "a program for eyes: what it prints is what it is for"
@@ -62,10 +63,14 @@ fn main() -> Outcome<()> {
     }
     enough_files()?;
     let baseline = std::env::args().any(|argument| argument == "--baseline");
+    let mut rest = std::env::args()
+        .skip_while(|argument| argument != "--only")
+        .skip(1);
+    let only = rest.next().unwrap_or_default();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(run(baseline))
+        .block_on(run(baseline, &only))
 }
 
 /// Every stream is two files here, and two more in each process that is measured.
@@ -84,7 +89,7 @@ fn enough_files() -> Outcome<()> {
     Ok(())
 }
 
-async fn run(baseline: bool) -> Outcome<()> {
+async fn run(baseline: bool, only: &str) -> Outcome<()> {
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
@@ -99,7 +104,7 @@ async fn run(baseline: bool) -> Outcome<()> {
         Subjects::start(folder.path(), &certificate, &backend, &provider, baseline).await?;
     let tls = Arc::new(certificate.client_config()?);
     let plan = Plan::new(&subjects, &provider, tls).await?;
-    let results = plan.run(&backend).await?;
+    let results = plan.run(&backend, only).await?;
     table::print(&results, &subjects.about, baseline);
     if !baseline {
         println!(

@@ -67,14 +67,19 @@ impl Drop for Process {
     }
 }
 
-/// The only child of a process, as nginx has one worker.
-pub(crate) fn child_of(id: u32) -> Outcome<u32> {
-    let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    let first = text
-        .split_whitespace()
-        .next()
-        .ok_or("nginx has no worker")?;
-    Ok(first.parse()?)
+/// The only child of a process, as nginx has one worker; the master listens before it makes it.
+pub(crate) async fn child_of(id: u32) -> Outcome<u32> {
+    let deadline = tokio::time::Instant::now() + START_WITHIN;
+    loop {
+        let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        if let Some(first) = text.split_whitespace().next() {
+            return Ok(first.parse()?);
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err("nginx has no worker after 10 s".into());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// CPU time that a process has had, in nanoseconds: the first figure of `schedstat`, over all its threads.

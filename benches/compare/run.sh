@@ -2,7 +2,9 @@
 # Installs what the comparison needs, builds, and runs it. Everything listens on loopback.
 set -eu
 cd "$(dirname "$0")/../.."
-[ -z "${BASELINE:-}" ] || set -- --baseline
+# make passes these as variables.
+[ -z "${BASELINE:-}" ] || set -- "$@" --baseline
+[ -z "${ONLY:-}" ] || set -- "$@" --only "$ONLY"
 
 missing=""
 command -v nginx >/dev/null || missing="$missing nginx-light"

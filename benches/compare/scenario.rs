@@ -26,6 +26,15 @@ const STREAMS: usize = 20;
 const EVENTS: u64 = 100;
 const IDLE: usize = 500;
 
+const IDLE_NAME: &str = "idle streams, memory each";
+const REDIS_NAME: &str = "small POST, session, read from Redis";
+const EVENTS_NAME: &str = "event streams, per event";
+const HANDSHAKE_NAME: &str = "full TLS 1.3 handshake";
+const FRESH_NAMES: [(&str, Alg, f64); 2] = [
+    ("small POST, fresh RS256 token", Alg::Rs256, 2.5),
+    ("small POST, fresh ES256 token", Alg::Es256, 4.3),
+];
+
 /// A kind of work, and what both paid for it.
 pub(crate) struct Result {
     pub(crate) name: &'static str,
@@ -86,121 +95,108 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Goes through all kinds of work.
-    pub(crate) async fn run(&self, backend: &Backend) -> Outcome<Vec<Result>> {
+    /// Goes through all kinds of work, or those whose names hold `only`.
+    pub(crate) async fn run(&self, backend: &Backend, only: &str) -> Outcome<Vec<Result>> {
+        let wanted = |name: &str| {
+            let wanted = name.contains(only);
+            if wanted {}
+            wanted
+        };
+        let mut results = Vec::new();
         // Memory first: later work leaves pages behind that would hide it.
-        let mut results = vec![self.idle_streams().await?];
-        let known = seen(&self.token, 0, CONNECTIONS)?;
-        results.push(
-            self.turns(
-                "small POST, bearer seen before",
-                CONNECTIONS,
-                SMALL,
-                [&known, &known],
-                Some(1.35),
-            )
-            .await?,
-        );
-        for (name, alg, bar) in [
-            ("small POST, fresh RS256 token", Alg::Rs256, 2.5),
-            ("small POST, fresh ES256 token", Alg::Es256, 4.3),
-        ] {
-            results.push(self.fresh(name, alg, bar).await?);
+        if wanted(IDLE_NAME) {
+            results.push(self.idle_streams().await?);
         }
         let session = page(&self.cookies[0]);
-        results.push(
-            self.turns(
-                "small POST, session, recently seen",
+        for (name, make, connections, count, bar) in [
+            (
+                "small POST, bearer seen before",
+                seen(&self.token, 0, 0)?,
                 CONNECTIONS,
                 SMALL,
-                [&session, &session],
-                Some(1.4),
-            )
-            .await?,
-        );
-        if let (Some(target), Some(subject)) = (&self.asking, &self.subjects.asking) {
-            let session = page(&self.cookies[1]);
-            let pair = Pair {
-                target,
-                id: subject.id,
-                makes: [&session, &session],
-            };
+                1.35,
+            ),
+            (
+                "small POST, session, recently seen",
+                session,
+                CONNECTIONS,
+                SMALL,
+                1.4,
+            ),
+            (
+                "256 KiB down",
+                seen(&self.token, 256 << 10, 0)?,
+                8,
+                DOWN,
+                0.7,
+            ),
+            (
+                "1 MiB up, looked at",
+                seen(&self.token, 0, 1 << 20)?,
+                4,
+                UP,
+                0.9,
+            ),
+        ] {
+            if wanted(name) {
+                let pair = (&self.proxy, self.subjects.proxy.id);
+                results.push(
+                    self.turns(name, pair, &make, connections, count, bar)
+                        .await?,
+                );
+            }
+        }
+        for (name, alg, bar) in FRESH_NAMES {
+            if wanted(name) {
+                results.push(self.fresh(name, alg, bar).await?);
+            }
+        }
+        if let (Some(target), Some(subject)) = (&self.asking, &self.subjects.asking)
+            && wanted(REDIS_NAME)
+        {
+            let (pair, make) = ((target, subject.id), page(&self.cookies[1]));
             results.push(
-                self.turns_with(
-                    &pair,
-                    "small POST, session, read from Redis",
-                    CONNECTIONS,
-                    SMALL,
-                    Some(2.0),
-                )
-                .await?,
+                self.turns(REDIS_NAME, pair, &make, CONNECTIONS, SMALL, 2.0)
+                    .await?,
             );
         }
-        let down = seen(&self.token, 256 << 10, 0)?;
-        results.push(
-            self.turns("256 KiB down", 8, DOWN, [&down, &down], Some(0.7))
-                .await?,
-        );
-        let up = seen(&self.token, 0, 1 << 20)?;
-        results.push(
-            self.turns("1 MiB up, looked at", 4, UP, [&up, &up], Some(0.9))
-                .await?,
-        );
-        results.extend(self.events(backend).await?);
-        results.push(self.handshakes().await?);
+        if wanted(EVENTS_NAME) {
+            results.extend(self.events(backend).await?);
+        }
+        if wanted(HANDSHAKE_NAME) {
+            results.push(self.handshakes().await?);
+        }
         Ok(results)
     }
 
+    /// The same requests to nginx and to a proxy, in turn.
     async fn turns(
         &self,
         name: &'static str,
+        (target, id): (&Target, u32),
+        make: &Make,
         connections: usize,
         count: u32,
-        makes: [&Make; 2],
-        bar: Option<f64>,
+        bar: f64,
     ) -> Outcome<Result> {
-        let pair = Pair {
-            target: &self.proxy,
-            id: self.subjects.proxy.id,
-            makes,
-        };
-        self.turns_with(&pair, name, connections, count, bar).await
-    }
-
-    async fn turns_with(
-        &self,
-        pair: &Pair<'_>,
-        name: &'static str,
-        connections: usize,
-        count: u32,
-        bar: Option<f64>,
-    ) -> Outcome<Result> {
-        println!("... {name}");
         let mut nginx = open(&self.nginx, connections).await?;
-        let mut proxy = open(pair.target, connections).await?;
+        let mut proxy = open(target, connections).await?;
         let mut costs = Vec::new();
         // The turn before the first warms up.
         for turn in 0..=TURNS {
             let count = if turn == 0 { count / 8 } else { count };
-            let (theirs, back) = measured(
-                name,
-                self.subjects.nginx.id,
-                count,
-                run(nginx, count, pair.makes[0]),
-            )
-            .await?;
+            let work = run(nginx, count, make);
+            let (theirs, back) = measured(name, self.subjects.nginx.id, count, work).await?;
             nginx = back;
-            let (ours, back) =
-                measured(name, pair.id, count, run(proxy, count, pair.makes[1])).await?;
+            let (ours, back) = measured(name, id, count, run(proxy, count, make)).await?;
             proxy = back;
             costs.push([theirs, ours]);
         }
-        Ok(summary(name, "µs", &costs[1..], bar))
+        Ok(summary(name, "µs", &costs[1..], Some(bar)))
     }
 
     /// Every request with a token that was never seen.
     async fn fresh(&self, name: &'static str, alg: Alg, bar: f64) -> Outcome<Result> {
-        println!("... {name}");
         let mut nginx = open(&self.nginx, CONNECTIONS).await?;
         let mut proxy = open(&self.proxy, CONNECTIONS).await?;
         let mut costs = Vec::new();
@@ -239,8 +235,6 @@ impl<'a> Plan<'a> {
 
     /// CPU per event, and how much later it arrives than straight from the backend.
     async fn events(&self, backend: &Backend) -> Outcome<Vec<Result>> {
-        const NAME: &str = "event streams, per event";
-        println!("... {NAME}");
         let direct = Target {
             port: backend.port,
             tls: None,
@@ -253,9 +247,9 @@ impl<'a> Plan<'a> {
             let plain =
                 client::streams(&direct, STREAMS, stagger, request(self.token.clone())).await?;
             let run = client::streams(&self.nginx, STREAMS, stagger, request(self.token.clone()));
-            let (theirs, nginx) = measured(NAME, self.subjects.nginx.id, count, run).await?;
+            let (theirs, nginx) = measured(EVENTS_NAME, self.subjects.nginx.id, count, run).await?;
             let run = client::streams(&self.proxy, STREAMS, stagger, request(self.token.clone()));
-            let (ours, proxy) = measured(NAME, self.subjects.proxy.id, count, run).await?;
+            let (ours, proxy) = measured(EVENTS_NAME, self.subjects.proxy.id, count, run).await?;
             for delays in [&plain, &nginx, &proxy] {
                 if delays.len() != count as usize {
                     return Err(format!("{} of {count} events arrived", delays.len()).into());
@@ -273,7 +267,7 @@ impl<'a> Plan<'a> {
             result
         };
         Ok(vec![
-            summary(NAME, "µs", &costs, Some(1.0)),
+            summary(EVENTS_NAME, "µs", &costs, Some(1.0)),
             limited(
                 summary("event streams, added p50", "µs late", &p50, None),
                 40.0,
@@ -286,7 +280,6 @@ impl<'a> Plan<'a> {
     }
 
     async fn idle_streams(&self) -> Outcome<Result> {
-        println!("... idle streams");
         let mut kib = [0.0; 2];
         for (slot, (target, subject)) in [
             (&self.nginx, &self.subjects.nginx),
@@ -307,14 +300,12 @@ impl<'a> Plan<'a> {
             let each = grown as f64 / 1024.0 / open.len() as f64;
             kib[slot] = each;
         }
-        let mut result = summary("idle streams, memory each", "KiB", &[kib], None);
+        let mut result = summary(IDLE_NAME, "KiB", &[kib], None);
         result.limit = Some(40.0);
         Ok(result)
     }
 
     async fn handshakes(&self) -> Outcome<Result> {
-        const NAME: &str = "full TLS 1.3 handshake";
-        println!("... {NAME}");
         let mut costs = Vec::new();
         for turn in 0..=TURNS {
             let count = if turn == 0 {
@@ -323,14 +314,14 @@ impl<'a> Plan<'a> {
                 HANDSHAKES
             };
             let (theirs, ()) = measured(
-                NAME,
+                HANDSHAKE_NAME,
                 self.subjects.nginx.id,
                 count,
                 self.nginx.handshakes(count),
             )
             .await?;
             let (ours, ()) = measured(
-                NAME,
+                HANDSHAKE_NAME,
                 self.subjects.proxy.id,
                 count,
                 self.proxy.handshakes(count),
@@ -338,15 +329,8 @@ impl<'a> Plan<'a> {
             .await?;
             costs.push([theirs, ours]);
         }
-        Ok(summary(NAME, "µs", &costs[1..], Some(0.58)))
+        Ok(summary(HANDSHAKE_NAME, "µs", &costs[1..], Some(0.58)))
     }
-}
-
-/// The proxy that takes part in a kind of work, and the requests for nginx and for it.
-struct Pair<'a> {
-    target: &'a Target,
-    id: u32,
-    makes: [&'a Make; 2],
 }
 
 async fn open(target: &Target, number: usize) -> Outcome<Vec<Connection>> {

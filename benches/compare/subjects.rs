@@ -147,7 +147,7 @@ async fn nginx(
     ];
     let mut process = Process::start(SUBJECT_CPU, "nginx", &arguments, &folder.join("log"))?;
     process.listening(name, port).await?;
-    let id = process::child_of(process.id())?;
+    let id = process::child_of(process.id()).await?;
     Ok(Subject {
         port,
         id,
