@@ -99,7 +99,9 @@ impl<'a> Plan<'a> {
     pub(crate) async fn run(&self, backend: &Backend, only: &str) -> Outcome<Vec<Result>> {
         let wanted = |name: &str| {
             let wanted = name.contains(only);
-            if wanted {}
+            if wanted {
+                println!("... {name}");
+            }
             wanted
         };
         let mut results = Vec::new();
