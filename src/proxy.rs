@@ -1,5 +1,5 @@
 //! The flight of one request: where to, who, what, may they, send it. Every step hands a value to the next; a
-//! step that fails hands a [`Reject`], and [`exit`](self::exit) writes the answer.
+//! step that fails hands a [`Reject`], and `exit` writes the answer.
 
 mod exit;
 mod forward_auth;

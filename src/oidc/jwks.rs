@@ -1,7 +1,7 @@
 //! A provider's keys: cached, fetched again at once for an unknown `kid`, single flight, rate-limited.
 //!
 //! A key set that cannot be read is never "no such key": nobody knows then ([`KeyError::Unavailable`], 503).
-//! The last good set serves on for [`MAX_AGE`] while its address fails; a set that was read replaces all of it,
+//! The last good set serves on for a day while its address fails; a set that was read replaces all of it,
 //! so that removed keys are gone.
 
 mod set;
