@@ -56,7 +56,7 @@ impl TokenMemo {
     pub fn recall<T: Send + Sync + 'static>(&self, header: &[u8]) -> Option<Arc<T>> {
         let slot = self.0.lock().ok()?;
         let (bytes, value) = slot.as_ref()?;
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&**bytes, header)) {
+        if aws_lc_rs::constant_time::verify_slices_are_equal(bytes, header).is_err() {
             return None;
         }
         Arc::clone(value).downcast().ok()

@@ -106,6 +106,9 @@ impl Flight {
         };
         self.credential = Some(identity.credential().as_str());
         self.client_id = identity.client_id().map(Record::clip);
+        if !self.log.enabled() {
+            return;
+        }
         let subject = &identity.claims().subject;
         let mut text = Vec::with_capacity(subject.issuer.len() + subject.subject.len() + 1);
         text.extend_from_slice(subject.issuer.as_bytes());
