@@ -48,13 +48,15 @@ pub(crate) fn seen(token: &str, size: u64, body: usize) -> Outcome<Make> {
     }))
 }
 
-/// POSTs with a browser's session.
-pub(crate) fn page(cookies: &str) -> Make {
-    let (cookies, body) = (cookies.to_owned(), call(0));
-    Rc::new(move |_| {
-        let request = post("/page")
-            .header(COOKIE, &cookies)
-            .header("sec-fetch-site", "same-origin");
+/// POSTs with browsers' sessions, one after the other.
+pub(crate) fn page(cookies: Vec<String>) -> Make {
+    let body = call(0);
+    Rc::new(move |index| {
+        let mut request = post("/page").header("sec-fetch-site", "same-origin");
+        let turn = index as usize % cookies.len().max(1);
+        if let Some(cookie) = cookies.get(turn) {
+            request = request.header(COOKIE, cookie);
+        }
         Ok(request.body(Full::new(body.clone()))?)
     })
 }

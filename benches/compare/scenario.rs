@@ -57,8 +57,11 @@ pub(crate) struct Plan<'a> {
     nginx: Target,
     proxy: Target,
     asking: Option<Target>,
-    /// Cookies of a signed-in browser, for the proxy and for the one that asks Redis each time.
-    cookies: [String; 2],
+    /// Cookies of a signed-in browser.
+    cookies: String,
+    /// Cookies of as many browsers as there are connections: requests of one session that come at once share one
+    /// reading of the store.
+    many: Vec<String>,
     /// A token that both have seen, and its audience.
     token: String,
     audience: String,
@@ -78,10 +81,13 @@ impl<'a> Plan<'a> {
         let asking = subjects.asking.as_ref().map(target);
         let audience = format!("https://localhost:{}/mcp", proxy.port);
         let token = provider.access_token(Alg::Rs256, &audience)?;
-        let mut cookies = [String::new(), String::new()];
+        let (mut cookies, mut many) = (String::new(), Vec::new());
         if let Some(asking) = &asking {
             discovered(&proxy, &token).await?;
-            cookies = [sign_in(&proxy).await?, sign_in(asking).await?];
+            cookies = sign_in(&proxy).await?;
+            for _ in 0..CONNECTIONS {
+                many.push(sign_in(asking).await?);
+            }
         }
         Ok(Self {
             subjects,
@@ -90,6 +96,7 @@ impl<'a> Plan<'a> {
             proxy,
             asking,
             cookies,
+            many,
             token,
             audience,
         })
@@ -109,7 +116,7 @@ impl<'a> Plan<'a> {
         if wanted(IDLE_NAME) {
             results.push(self.idle_streams().await?);
         }
-        let session = page(&self.cookies[0]);
+        let session = page(vec![self.cookies.clone()]);
         for (name, make, connections, count, bar) in [
             (
                 "small POST, bearer seen before",
@@ -156,7 +163,7 @@ impl<'a> Plan<'a> {
         if let (Some(target), Some(subject)) = (&self.asking, &self.subjects.asking)
             && wanted(REDIS_NAME)
         {
-            let (pair, make) = ((target, subject.id), page(&self.cookies[1]));
+            let (pair, make) = ((target, subject.id), page(self.many.clone()));
             results.push(
                 self.turns(REDIS_NAME, pair, &make, CONNECTIONS, SMALL, 2.0)
                     .await?,
