@@ -30,9 +30,13 @@ pub struct Oidc {
     /// The `kid` that the provider knows the key by.
     #[serde(default)]
     pub private_key_id: Option<String>,
-    /// Scopes asked for at login. `offline_access` is added where the provider offers it.
+    /// Scopes asked for at login. `openid` is always among them; see also `offline_access`.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<String>,
+    /// Ask for `offline_access` where the provider offers it, to get a refresh token. Turn it off where the
+    /// provider refuses the whole login to people who may not have it (Keycloak without the role of that name).
+    #[serde(default = "yes")]
+    pub offline_access: bool,
     /// When the userinfo endpoint is asked: `auto` (when a mapped claim is missing in the ID token),
     /// `always`, `never`.
     #[serde(default)]
@@ -109,6 +113,10 @@ impl Default for ClaimMap {
             groups: vec!["groups".to_owned()],
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_scopes() -> Vec<String> {

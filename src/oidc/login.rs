@@ -13,6 +13,7 @@ use super::browser::{Browser, only, redirect, store_unavailable};
 use super::client_auth::Proof;
 use super::provider::{Provider, Ready};
 use super::token::oauth_client;
+use crate::config::oidc::Oidc;
 use crate::http::{Request, Response};
 use crate::paths::Own;
 use crate::reject::Reject;
@@ -117,7 +118,7 @@ fn authorization_url(
         .authorize_url(|| CsrfToken::new(state))
         .set_pkce_challenge(challenge)
         .add_extra_param("nonce", flow.nonce.as_str())
-        .add_scopes(scopes(&config.scopes, &ready.metadata.scopes_supported).map(Scope::new));
+        .add_scopes(scopes(config, &ready.metadata.scopes_supported).map(Scope::new));
     for (name, value) in &config.authorization_params {
         if !RESERVED.contains(&name.as_str()) {
             request = request.add_extra_param(name.as_str(), value.as_str());
@@ -139,14 +140,13 @@ const RESERVED: [&str; 9] = [
     "state",
 ];
 
-/// `openid` always; `offline_access` where the provider offers it; the configured ones, each once.
-fn scopes(configured: &[String], supported: &[String]) -> impl Iterator<Item = String> {
-    let offline = supported
-        .iter()
-        .any(|scope| scope == "offline_access")
-        .then_some("offline_access");
+/// `openid` always; `offline_access` where the provider offers it and the operator lets it be; the configured
+/// ones, each once.
+fn scopes(config: &Oidc, supported: &[String]) -> impl Iterator<Item = String> {
+    let offered = supported.iter().any(|scope| scope == "offline_access");
+    let offline = (offered && config.offline_access).then_some("offline_access");
     let mut all: Vec<String> = vec!["openid".to_owned()];
-    for scope in configured.iter().map(String::as_str).chain(offline) {
+    for scope in config.scopes.iter().map(String::as_str).chain(offline) {
         if !all.iter().any(|each| each == scope) {
             all.push(scope.to_owned());
         }
@@ -161,11 +161,21 @@ mod tests {
     #[test]
     fn scopes_are_asked_for_once_and_offline_access_where_offered() {
         let own = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let config = |configured: &[&str], offline: bool| -> Oidc {
+            serde_json::from_value(serde_json::json!({
+                "issuer": "https://idp.example", "client_id": "x", "scopes": configured,
+                "offline_access": offline,
+            }))
+            .unwrap()
+        };
         let ask = |configured: &[&str], supported: &[&str]| {
-            scopes(&own(configured), &own(supported))
+            scopes(&config(configured, true), &own(supported))
                 .collect::<Vec<_>>()
                 .join(" ")
         };
+        let without: Vec<_> =
+            scopes(&config(&["email"], false), &own(&["offline_access"])).collect();
+        assert_eq!(without, ["openid", "email"]);
         assert_eq!(ask(&["openid", "email"], &[]), "openid email");
         assert_eq!(
             ask(&["email"], &["openid", "offline_access"]),
