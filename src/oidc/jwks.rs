@@ -141,8 +141,8 @@ impl Jwks {
             meters: Meters {
                 keys: metrics.gauge(Name::JwksKeys, &[("provider", provider)]),
                 last_success: metrics.gauge(Name::JwksLastSuccess, &[("provider", provider)]),
-                ok: metrics.counter(Name::IdpRequests, &labels("ok")),
-                error: metrics.counter(Name::IdpRequests, &labels("error")),
+                ok: metrics.counter(Name::IdpRequests, &labels("success")),
+                error: metrics.counter(Name::IdpRequests, &labels("failed")),
                 duration: metrics.histogram(
                     Name::IdpDuration,
                     &[("provider", provider), ("endpoint", "jwks")],

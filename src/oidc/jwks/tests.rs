@@ -87,7 +87,7 @@ async fn a_rotated_key_is_found_at_once_and_a_removed_one_is_gone() {
         "{text}"
     );
     assert!(
-        text.contains("endpoint=\"jwks\",result=\"ok\"} 3"),
+        text.contains("endpoint=\"jwks\",result=\"success\"} 3"),
         "{text}"
     );
 }
