@@ -7,6 +7,7 @@
 //! ```
 
 pub mod discovery;
+pub(crate) mod first;
 pub mod jwks;
 pub mod metadata;
 

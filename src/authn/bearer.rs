@@ -169,7 +169,7 @@ impl Bearer {
             .get("iss")
             .and_then(serde_json::Value::as_str)
             .ok_or(refused(Refusal::WrongIssuer))?;
-        let issuer = match self.issuers.find(named) {
+        let issuer = match self.issuers.find(named).await {
             Ok(issuer) => issuer,
             Err(NoIssuer::Refused(refusal)) => return Err(refused(refusal)),
             Err(NoIssuer::Unavailable) => {
@@ -186,7 +186,7 @@ impl Bearer {
         }
         // Before the keys: what has expired need not make anybody look for one.
         let expires = jwt::times(&parsed.payload, now, self.skew).map_err(refused)?;
-        let jwks = issuer.jwks().ok_or_else(|| {
+        let jwks = issuer.jwks().await.ok_or_else(|| {
             with_issuer(Failure::Unavailable(
                 "the issuer's keys are not discovered yet".to_owned(),
             ))

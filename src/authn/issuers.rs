@@ -20,6 +20,7 @@ use crate::config::authn::TrustedIssuer;
 use crate::config::oidc::ClaimMap;
 use crate::oidc::Provider;
 use crate::oidc::discovery::{Place, WELL_KNOWN};
+use crate::oidc::first::FirstAttempt;
 use crate::oidc::jwks::{self, Jwks};
 use crate::oidc::metadata::checked_url;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +66,7 @@ struct Listed {
     ambient: Ambient,
     metrics: Arc<Metrics>,
     label: Box<str>,
+    first: FirstAttempt,
 }
 
 /// All issuers.
@@ -135,8 +137,23 @@ impl Issuers {
         )
     }
 
-    /// The issuer that a token names (not verified yet), by its exact bytes.
-    pub(super) fn find(&self, named: &str) -> Result<&Arc<Issuer>, NoIssuer> {
+    /// The issuer that a token names (not verified yet), by its exact bytes. Right after the start it waits for the
+    /// first discovery of that issuer, and for no other's.
+    pub(super) async fn find(&self, named: &str) -> Result<&Arc<Issuer>, NoIssuer> {
+        match self.known(named) {
+            Err(NoIssuer::Unavailable) => {
+                for issuer in &self.0 {
+                    if let Keys::Main { provider, .. } = &issuer.keys {
+                        provider.settled().await;
+                    }
+                }
+                self.known(named)
+            }
+            known => known,
+        }
+    }
+
+    fn known(&self, named: &str) -> Result<&Arc<Issuer>, NoIssuer> {
         if let Some(found) = self
             .0
             .iter()
@@ -216,6 +233,7 @@ impl Issuer {
                 ambient: ambient.clone(),
                 metrics: Arc::clone(metrics),
                 label: label.clone(),
+                first: FirstAttempt::default(),
             }),
             label,
         }
@@ -229,11 +247,16 @@ impl Issuer {
         }
     }
 
-    /// Its keys; `None` while they are not discovered.
-    pub(super) fn jwks(&self) -> Option<Arc<Jwks>> {
+    /// Its keys; `None` while they are not discovered. Right after the start it waits for the first discovery.
+    pub(super) async fn jwks(&self) -> Option<Arc<Jwks>> {
         match &self.keys {
             Keys::Main { provider, .. } => provider.jwks(),
-            Keys::Listed(listed) => listed.jwks.load_full(),
+            Keys::Listed(listed) => {
+                if listed.jwks.load().is_none() {
+                    listed.first.wait().await;
+                }
+                listed.jwks.load_full()
+            }
         }
     }
 
@@ -248,7 +271,7 @@ impl Listed {
         let mut retry = RETRY.0;
         while !until.is_cancelled() {
             let pause = match until.run_until_cancelled(self.discover()).await {
-                None => return,
+                None => break,
                 Some(Ok(())) => {
                     retry = RETRY.0;
                     REDISCOVER
@@ -260,6 +283,7 @@ impl Listed {
                     pause
                 }
             };
+            self.first.over();
             let stop = until.child_token();
             let keys = self.jwks.load_full().map(|jwks| jwks.watch(stop.clone()));
             let pause = until.run_until_cancelled(tokio::time::sleep(pause));
@@ -276,6 +300,7 @@ impl Listed {
             }
             stop.cancel();
         }
+        self.first.over();
     }
 
     /// Reads the discovery document, if there is one to read. It has to name exactly the configured issuer.

@@ -74,7 +74,7 @@ async fn finish(
         return over(browser, headers, "no cookie of this browser fits the state").await;
     };
     // Before the flow is used up, so that an outage costs nobody a login.
-    let ready = provider.ready()?;
+    let ready = provider.ready().await?;
     let Some(flow) = browser
         .tabs
         .take(&known)

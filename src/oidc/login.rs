@@ -46,7 +46,7 @@ pub(super) async fn begin(
     return_to: &str,
 ) -> Result<Response, Reject> {
     let provider = browser.provider()?;
-    let ready = provider.ready()?;
+    let ready = provider.ready().await?;
     let return_to = ReturnTo::parse(return_to).unwrap_or_else(ReturnTo::root);
     let random = || URL_SAFE_NO_PAD.encode(browser.ambient.random::<32>());
     let flow = Flow {

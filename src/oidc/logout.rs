@@ -69,6 +69,10 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
     let mut cookies = browser.tabs.forget_all(&headers);
     cookies.extend(browser.names.clear_cookie(browser.names.session()));
     let hint = tokens.and_then(|tokens| tokens.id_token);
+    // A sign-out right after the start still leads to the provider's own.
+    if let Some(provider) = &browser.provider {
+        provider.settled().await;
+    }
     match hint.and_then(|hint| at_provider(browser, &hint, return_to.as_ref())) {
         Some(url) => redirect(found(post), url.as_str(), cookies),
         None => signed_out(browser, return_to.as_ref(), cookies),
@@ -137,7 +141,7 @@ fn signed_out(
     let provider = browser
         .provider
         .as_ref()
-        .and_then(|provider| provider.ready().ok());
+        .and_then(|provider| provider.ready_now().ok());
     let html = pages::render(&pages::SignedOut {
         prefix: browser.paths.prefix(),
         host: browser.public.authority(),
@@ -152,7 +156,7 @@ fn signed_out(
 /// Where the provider ends its own session. The return address travels along, sealed, as `state`.
 fn at_provider(browser: &Browser, hint: &Secret, return_to: Option<&ReturnTo>) -> Option<Url> {
     let provider = browser.provider.as_ref()?;
-    let ready = provider.ready().ok()?;
+    let ready = provider.ready_now().ok()?;
     let mut url = ready.metadata.end_session_endpoint.clone()?;
     let config = provider.config();
     let back = config

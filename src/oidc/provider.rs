@@ -11,6 +11,7 @@ use url::Url;
 use super::calls::Calls;
 use super::client_auth::Credentials;
 use super::discovery::{DiscoveryError, MAX_ANSWER, Place, discover};
+use super::first::FirstAttempt;
 use super::jwks::Jwks;
 use super::metadata::Metadata;
 use super::token::Caller;
@@ -38,6 +39,7 @@ pub struct Provider {
     metrics: Arc<Metrics>,
     ready: ArcSwapOption<Ready>,
     trouble: Mutex<Option<String>>,
+    first: FirstAttempt,
     /// Somebody wants to log in and cannot: try at once instead of sitting out the pause.
     wanted: Notify,
 }
@@ -77,6 +79,7 @@ impl Provider {
             metrics: Arc::clone(metrics),
             ready: ArcSwapOption::empty(),
             trouble: Mutex::new(None),
+            first: FirstAttempt::default(),
             wanted: Notify::new(),
         }))
     }
@@ -101,6 +104,7 @@ impl Provider {
                     self.backoff(failures)
                 }
             };
+            self.first.over();
             let stop = until.child_token();
             let keys = self.jwks().map(|jwks| jwks.watch(stop.clone()));
             tokio::select! {
@@ -111,6 +115,13 @@ impl Provider {
             }
             stop.cancel();
         }
+        self.first.over();
+    }
+
+    /// Waits, two seconds at most, while the first discovery after the start is under way. Once it has ended, well
+    /// or not, this comes back at once.
+    pub async fn settled(&self) {
+        self.first.wait().await;
     }
 
     /// The provider's exact issuer, once discovered.
@@ -141,8 +152,15 @@ impl Provider {
         Err(trouble.unwrap_or_else(|| "discovery is under way".to_owned()))
     }
 
-    /// The discovered provider, or a 503 that says so and makes discovery hurry.
-    pub(crate) fn ready(&self) -> Result<Arc<Ready>, Reject> {
+    /// The discovered provider, or a 503 that says so and makes discovery hurry. Right after the start it waits for
+    /// the first discovery.
+    pub(crate) async fn ready(&self) -> Result<Arc<Ready>, Reject> {
+        self.settled().await;
+        self.ready_now()
+    }
+
+    /// The same without waiting.
+    pub(crate) fn ready_now(&self) -> Result<Arc<Ready>, Reject> {
         self.ready.load_full().ok_or_else(|| {
             self.wanted.notify_one();
             unavailable().because(self.health().err().unwrap_or_default())

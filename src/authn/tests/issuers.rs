@@ -101,21 +101,22 @@ async fn a_listed_issuer_is_found_by_its_discovery_document() {
     let mut claims = world.claims();
     claims["iss"] = json!(world.web.url("/realm"));
     let token = world.signer.token(&claims);
+    tokio::time::pause();
     assert_eq!(
         world.bearer("/a/mcp", &token).await.unwrap_err().status(),
         503,
         "not discovered yet is no refusal"
     );
+    tokio::time::resume();
     let until = CancellationToken::new();
+    // Asked before discovery has begun, and answered when it is done.
     let found = async {
-        while world.bearer("/a/mcp", &token).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        world.bearer("/a/mcp", &token).await.unwrap();
         until.cancel();
     };
     tokio::time::timeout(
         Duration::from_secs(20),
-        futures_util::future::join(world.authn.watch(until.clone()), found),
+        futures_util::future::join(found, world.authn.watch(until.clone())),
     )
     .await
     .unwrap();
@@ -143,6 +144,7 @@ async fn the_main_provider_binds_by_its_own_bytes() {
         with_issuer(world.web.url("/")),
         with_issuer(world.web.url("")),
     );
+    tokio::time::pause();
     for token in [&exact, &bare] {
         assert_eq!(
             world.bearer("/a/mcp", token).await.unwrap_err().status(),
@@ -150,6 +152,7 @@ async fn the_main_provider_binds_by_its_own_bytes() {
             "not discovered yet"
         );
     }
+    tokio::time::resume();
     let foreign = with_issuer("https://evil.example".to_owned());
     assert_eq!(
         world.bearer("/a/mcp", &foreign).await.unwrap_err().status(),
@@ -158,9 +161,7 @@ async fn the_main_provider_binds_by_its_own_bytes() {
     let provider = world.authn.bearer.issuers.main().unwrap();
     let until = CancellationToken::new();
     let found = async {
-        while provider.jwks().is_none() {
-            tokio::task::yield_now().await;
-        }
+        // Asked before discovery has begun, and answered when it is done.
         let identity = world.bearer("/a/mcp", &exact).await.unwrap();
         assert_eq!(identity.claims().groups, ["eng"]);
         assert_eq!(
@@ -184,7 +185,7 @@ async fn the_main_provider_binds_by_its_own_bytes() {
     };
     tokio::time::timeout(
         Duration::from_secs(20),
-        futures_util::future::join(Arc::clone(&provider).watch(until.clone()), found),
+        futures_util::future::join(found, Arc::clone(&provider).watch(until.clone())),
     )
     .await
     .unwrap();
@@ -205,4 +206,30 @@ async fn the_main_provider_binds_by_its_own_bytes() {
             "bearer_methods_supported": ["header"],
         })
     );
+}
+
+#[tokio::test]
+async fn after_a_failed_discovery_nobody_waits() {
+    let world = World::with(|config, web| {
+        config["oidc"] = json!({"issuer": web.url(""), "client_id": "mcp-client"});
+        config["auth"]["issuers"] = json!([]);
+    })
+    .await;
+    let mut claims = world.claims();
+    claims["iss"] = json!(world.web.url(""));
+    let token = world.signer.token(&claims);
+    let provider = world.authn.bearer.issuers.main().unwrap();
+    let until = CancellationToken::new();
+    let asked = async {
+        while provider.health() == Err("discovery is under way".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let refused = world.bearer("/a/mcp", &token).await.unwrap_err();
+        assert_eq!(refused.status(), 503);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        until.cancel();
+    };
+    futures_util::future::join(asked, Arc::clone(&provider).watch(until.clone())).await;
 }

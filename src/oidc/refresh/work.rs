@@ -103,7 +103,7 @@ impl Work {
             // These are not the tokens that were due: another replica was faster.
             return Ok(Outcome::Changed);
         }
-        let Ok(ready) = self.home.provider.ready() else {
+        let Ok(ready) = self.home.provider.ready().await else {
             self.home.count("failure", "provider_unavailable");
             return Ok(Outcome::Trouble(life));
         };

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use mcp_oidc_proxy::clock::Ambient;
 use mcp_oidc_proxy::config::oidc::Oidc;
 use mcp_oidc_proxy::oidc::discovery::{DiscoveryError, probe};
@@ -103,5 +105,15 @@ async fn a_final_slash_of_the_issuer_is_accepted_and_then_binds() {
         script.answer_issuer = AnswerIssuer::Other(slash.clone());
         script.forge = object(&json!({ "iss": slash }));
     });
+    world.signed_in().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_right_after_the_start_waits_for_discovery() {
+    let world = World::undiscovered(json!({}), |idp| {
+        idp.script(|script| script.discovery = Reply::Late(Duration::from_millis(200)));
+    })
+    .await;
+    assert!(world.provider.issuer().is_none());
     world.signed_in().await;
 }
