@@ -10,6 +10,7 @@ mod check;
 mod decode;
 pub mod derived;
 pub mod env;
+pub mod issuer;
 mod layers;
 pub mod listen;
 pub mod load;
@@ -69,6 +70,9 @@ pub struct Config {
     /// The organisation's identity provider.
     #[serde(default)]
     pub oidc: Option<oidc::Oidc>,
+    /// The proxy as authorization server of its `mcp` routes.
+    #[serde(default)]
+    pub authorization_server: issuer::AuthorizationServer,
     /// Browser sessions and where they are kept.
     #[serde(default)]
     pub sessions: session::Sessions,

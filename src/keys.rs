@@ -22,6 +22,16 @@ pub enum Purpose {
     Root,
     /// URLs that we hand out to MCP clients (the `endpoint` event of HTTP+SSE).
     Endpoint,
+    /// Grants of MCP clients.
+    Grant,
+    /// Codes and refresh tokens.
+    RefreshToken,
+    /// Ids of clients that registered themselves.
+    ClientId,
+    /// Consent forms on their way through the browser, and remembered consent.
+    Consent,
+    /// The signing keys that are kept in the store.
+    SigningKeys,
 }
 
 impl Purpose {
@@ -34,6 +44,11 @@ impl Purpose {
             Self::Index => b"mcp-oidc-proxy index v1",
             Self::Root => b"mcp-oidc-proxy root v1",
             Self::Endpoint => b"mcp-oidc-proxy endpoint v1",
+            Self::Grant => b"mcp-oidc-proxy grant v1",
+            Self::RefreshToken => b"mcp-oidc-proxy refresh-token v1",
+            Self::ClientId => b"mcp-oidc-proxy client-id v1",
+            Self::Consent => b"mcp-oidc-proxy consent v1",
+            Self::SigningKeys => b"mcp-oidc-proxy signing-keys v1",
         }
     }
 }

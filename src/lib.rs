@@ -17,6 +17,7 @@ pub mod keys;
 pub mod paths;
 pub mod peer;
 pub mod reject;
+pub mod scope;
 pub mod seal;
 pub mod secret;
 pub mod urls;
@@ -47,14 +48,18 @@ pub mod mcp;
 pub mod forward;
 pub mod upstream;
 
-// 8  what is remembered.
+// 8  what is remembered, and what of it ended.
+pub mod revocation;
 pub mod session;
 pub mod store;
 
 // 9  we as client of the identity provider.
 pub mod oidc;
 
-// 10 what operators see.
+// 10 we as authorization server for MCP clients.
+pub mod issuer;
+
+// 11 what operators see.
 pub mod admin;
 pub mod telemetry;
 

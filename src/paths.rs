@@ -19,6 +19,25 @@ pub enum Own {
     Auth,
     /// `/oauth2/style.css`: the one style sheet.
     Style,
+    /// `/oauth2/authorize`, and `/authorize` for clients of 2025-03-26: begins an authorization (RFC 6749
+    /// section 3.1), and shows the consent page.
+    Authorize,
+    /// `/oauth2/consent`: takes the person's answer.
+    Consent,
+    /// `/oauth2/switch_account`: ends the session and signs in again, then goes on.
+    SwitchAccount,
+    /// `/oauth2/token`, and `/token` for clients of 2025-03-26 (RFC 6749 section 3.2).
+    Token,
+    /// `/oauth2/register`, and `/register` for clients of 2025-03-26 (RFC 7591).
+    Register,
+    /// `/oauth2/revoke` (RFC 7009).
+    Revoke,
+    /// `/oauth2/jwks`: the keys that verify our access tokens.
+    Jwks,
+    /// `/.well-known/oauth-authorization-server` (RFC 8414) and `/.well-known/openid-configuration`.
+    ServerMetadata,
+    /// `/oauth2/backchannel-logout` (OpenID Connect Back-Channel Logout 1.0).
+    BackchannelLogout,
     /// `/health` on the traffic listener.
     Health,
     /// `/ready` on the traffic listener.
@@ -30,7 +49,7 @@ pub enum Own {
 }
 
 impl Own {
-    const UNDER_PREFIX: [(&'static str, Self); 8] = [
+    const UNDER_PREFIX: [(&'static str, Self); 16] = [
         ("/start", Self::Start),
         ("/sign_in", Self::SignIn),
         ("/callback", Self::Callback),
@@ -39,6 +58,14 @@ impl Own {
         ("/session", Self::Session),
         ("/auth", Self::Auth),
         ("/style.css", Self::Style),
+        ("/authorize", Self::Authorize),
+        ("/consent", Self::Consent),
+        ("/switch_account", Self::SwitchAccount),
+        ("/token", Self::Token),
+        ("/register", Self::Register),
+        ("/revoke", Self::Revoke),
+        ("/jwks", Self::Jwks),
+        ("/backchannel-logout", Self::BackchannelLogout),
     ];
 
     /// A short fixed name for logs and metric labels.
@@ -52,6 +79,15 @@ impl Own {
             Self::Session => "own:session",
             Self::Auth => "own:auth",
             Self::Style => "own:style",
+            Self::Authorize => "own:authorize",
+            Self::Consent => "own:consent",
+            Self::SwitchAccount => "own:switch_account",
+            Self::Token => "own:token",
+            Self::Register => "own:register",
+            Self::Revoke => "own:revoke",
+            Self::Jwks => "own:jwks",
+            Self::ServerMetadata => "own:server_metadata",
+            Self::BackchannelLogout => "own:backchannel_logout",
             Self::Health => "own:health",
             Self::Ready => "own:ready",
             Self::Metrics => "own:metrics",
@@ -62,6 +98,12 @@ impl Own {
 
 /// Well-known prefix of protected resource metadata (RFC 9728 section 3.1).
 pub const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
+
+/// Well-known place of authorization server metadata (RFC 8414 section 3).
+pub const SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
+
+/// Well-known place of the OpenID Connect form of it (OpenID Connect Discovery section 4).
+pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 
 /// The own paths under the configured prefix.
 #[derive(Clone, Debug)]
@@ -107,6 +149,7 @@ impl OwnPaths {
             Own::Health => "/health".to_owned(),
             Own::Ready => "/ready".to_owned(),
             Own::Metrics => "/metrics".to_owned(),
+            Own::ServerMetadata => SERVER_METADATA.to_owned(),
             _ => {
                 let name = Own::UNDER_PREFIX
                     .iter()

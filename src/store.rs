@@ -41,6 +41,14 @@ pub enum Space {
     Install,
     /// Index sets: members with an expiry each.
     Index,
+    /// Grants of MCP clients.
+    Grant,
+    /// Consent: answers that were used up, and answers that are remembered.
+    Consent,
+    /// Things that must not be used twice (`jti` of assertions and logout tokens).
+    Replay,
+    /// From when on logins of a subject count again.
+    Revoked,
 }
 
 impl Space {
@@ -53,6 +61,10 @@ impl Space {
             Self::Lease => "lease",
             Self::Install => "install",
             Self::Index => "index",
+            Self::Grant => "grant",
+            Self::Consent => "consent",
+            Self::Replay => "replay",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -105,7 +105,20 @@ impl Browser {
             Own::SignOut => Box::pin(super::logout::sign_out(self, request)).await?,
             Own::Userinfo => super::endpoints::userinfo(self, &request).await?,
             Own::Session => super::endpoints::session(self, &request).await?,
-            Own::Auth | Own::Health | Own::Ready | Own::Metrics | Own::Unknown => {
+            Own::Auth
+            | Own::Authorize
+            | Own::Consent
+            | Own::SwitchAccount
+            | Own::Token
+            | Own::Register
+            | Own::Revoke
+            | Own::Jwks
+            | Own::ServerMetadata
+            | Own::BackchannelLogout
+            | Own::Health
+            | Own::Ready
+            | Own::Metrics
+            | Own::Unknown => {
                 return Err(not_here());
             }
         };

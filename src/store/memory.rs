@@ -24,7 +24,7 @@ mod shelf;
 
 /// Records in the memory of this process.
 pub struct MemoryStore {
-    shelves: [Mutex<Shelf<Stored>>; 5],
+    shelves: [Mutex<Shelf<Stored>>; 9],
     indexes: Mutex<Shelf<Members>>,
     channels: Mutex<HashMap<Box<str>, broadcast::Sender<String>>>,
     ambient: Ambient,
@@ -48,9 +48,13 @@ impl MemoryStore {
                 shelf(flows),
                 shelf(MAX_LEASES),
                 shelf(MAX_INSTALL),
+                shelf(sessions),
+                shelf(sessions),
+                shelf(MAX_REPLAY),
+                shelf(sessions),
             ],
             // One index for the subject and one for the provider's session of each login.
-            indexes: Mutex::new(Shelf::new(sessions.saturating_mul(2))),
+            indexes: Mutex::new(Shelf::new(sessions.saturating_mul(4))),
             channels: Mutex::new(HashMap::new()),
             ambient,
         }
@@ -63,6 +67,10 @@ impl MemoryStore {
             Space::Flow => 2,
             Space::Lease => 3,
             Space::Install => 4,
+            Space::Grant => 5,
+            Space::Consent => 6,
+            Space::Replay => 7,
+            Space::Revoked => 8,
             Space::Index => return Err(Unavailable("an index holds members, not a record".into())),
         };
         Ok(lock(&self.shelves[at]))
@@ -295,6 +303,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 const MAX_LEASES: usize = 10_000;
 const MAX_INSTALL: usize = 64;
+/// Assertions and logout tokens that are remembered while they could be used again.
+const MAX_REPLAY: usize = 100_000;
 const CHANNEL_QUEUE: usize = 1024;
 
 #[cfg(test)]

@@ -4,38 +4,81 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Depends on nothing of ours but itself; everybody may use it.
-const VOCABULARY: [&str; 11] = [
-    "build", "claims", "clock", "ids", "keys", "paths", "peer", "reject", "seal", "secret", "urls",
+const VOCABULARY: [&str; 12] = [
+    "build", "claims", "clock", "ids", "keys", "paths", "peer", "reject", "scope", "seal",
+    "secret", "urls",
 ];
 
 /// Who may use whom, besides the vocabulary, `config` (a module's own section) and `telemetry` (names).
 /// An arrow that is missing here is a design question, not a line to add in passing.
-const ARROWS: [(&str, &[&str]); 16] = [
-    ("admin", &["http", "session", "store", "oidc", "upstream"]),
+const ARROWS: [(&str, &[&str]); 18] = [
+    (
+        "admin",
+        &[
+            "http",
+            "issuer",
+            "oidc",
+            "revocation",
+            "session",
+            "store",
+            "upstream",
+        ],
+    ),
     // The composition root knows everybody.
     ("app", &["*"]),
     // `upstream` is how keys of further issuers are fetched; `mcp` is where CORS for metadata is judged.
     (
         "authn",
-        &["http", "mcp", "oidc", "route", "session", "upstream"],
+        &[
+            "http",
+            "issuer",
+            "mcp",
+            "oidc",
+            "revocation",
+            "route",
+            "session",
+            "upstream",
+        ],
     ),
     // For types only: what was found out, and where it leads.
     ("authz", &["authn", "mcp", "route"]),
     // The command line checks what the composition root would build, and asks issuers and backends.
     ("cli", &["app", "oidc", "route", "store", "upstream"]),
-    ("forward", &["authn", "authz", "http", "mcp", "upstream"]),
+    (
+        "forward",
+        &["authn", "authz", "http", "mcp", "revocation", "upstream"],
+    ),
     ("http", &[]),
+    // `mcp` is where CORS is judged; routes are the resources that tokens are for.
+    (
+        "issuer",
+        &[
+            "http",
+            "mcp",
+            "oidc",
+            "revocation",
+            "route",
+            "session",
+            "store",
+            "upstream",
+        ],
+    ),
     ("lifecycle", &["listen"]),
     ("listen", &["http"]),
     ("mcp", &["http"]),
-    ("oidc", &["http", "session", "store", "upstream"]),
+    (
+        "oidc",
+        &["http", "revocation", "session", "store", "upstream"],
+    ),
     (
         "proxy",
         &[
-            "admin", "authn", "authz", "forward", "http", "listen", "mcp", "oidc", "route",
+            "admin", "authn", "authz", "forward", "http", "issuer", "listen", "mcp", "oidc",
+            "route",
         ],
     ),
-    ("session", &["store"]),
+    ("revocation", &["store"]),
+    ("session", &["revocation", "store"]),
     // TLS towards Redis is the same as towards any other server.
     ("store", &["upstream"]),
     // The access record names routes, and watches bodies to their end.
