@@ -68,6 +68,13 @@ impl Own {
         ("/backchannel-logout", Self::BackchannelLogout),
     ];
 
+    /// Where clients of 2025-03-26 look when they find no metadata (section 2.3.3 of that revision).
+    const AT_ROOT: [(&'static str, Self); 3] = [
+        ("/authorize", Self::Authorize),
+        ("/token", Self::Token),
+        ("/register", Self::Register),
+    ];
+
     /// A short fixed name for logs and metric labels.
     pub fn name(self) -> &'static str {
         match self {
@@ -109,13 +116,16 @@ pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 #[derive(Clone, Debug)]
 pub struct OwnPaths {
     prefix: Box<str>,
+    authorization_server: bool,
 }
 
 impl OwnPaths {
-    /// With a prefix such as `/oauth2` (starts with a slash, does not end with one).
-    pub fn new(prefix: &str) -> Self {
+    /// With a prefix such as `/oauth2` (starts with a slash, does not end with one). As authorization server the
+    /// proxy also has [`Own::AT_ROOT`].
+    pub fn new(prefix: &str, authorization_server: bool) -> Self {
         Self {
             prefix: prefix.into(),
+            authorization_server,
         }
     }
 
@@ -130,6 +140,11 @@ impl OwnPaths {
             "/health" => return Some(Own::Health),
             "/ready" => return Some(Own::Ready),
             _ => {}
+        }
+        if self.authorization_server
+            && let Some((_, own)) = Own::AT_ROOT.iter().find(|(name, _)| *name == path)
+        {
+            return Some(*own);
         }
         let rest = path.strip_prefix(&*self.prefix)?;
         if !rest.is_empty() && !rest.starts_with('/') {
@@ -167,11 +182,23 @@ mod tests {
 
     #[test]
     fn ours_is_found_and_nothing_else() {
-        let paths = OwnPaths::new("/oauth2");
+        let paths = OwnPaths::new("/oauth2", false);
         assert_eq!(paths.find("/oauth2/callback"), Some(Own::Callback));
         assert_eq!(paths.find("/oauth2/callback/"), Some(Own::Unknown));
         assert_eq!(paths.find("/oauth2"), Some(Own::Unknown));
         assert_eq!(paths.find("/oauth2x"), None);
         assert_eq!(paths.path(Own::Callback), "/oauth2/callback");
+    }
+
+    #[test]
+    fn an_authorization_server_also_answers_at_the_root() {
+        let with = OwnPaths::new("/oauth2", true);
+        let without = OwnPaths::new("/oauth2", false);
+        for (path, own) in Own::AT_ROOT {
+            assert_eq!(with.find(path), Some(own));
+            assert_eq!(without.find(path), None);
+            assert_eq!(with.find(&format!("/oauth2{path}")), Some(own));
+        }
+        assert_eq!(with.find("/tokens"), None);
     }
 }

@@ -17,7 +17,7 @@ use self::pattern::{Index, Pattern};
 use crate::config::Config;
 use crate::config::route::Kind;
 use crate::ids::{BackendName, RouteName};
-use crate::paths::{Own, OwnPaths, RESOURCE_METADATA};
+use crate::paths::{OPENID_CONFIGURATION, Own, OwnPaths, RESOURCE_METADATA, SERVER_METADATA};
 use crate::reject::{Code, Fault, Reject};
 use crate::urls::PublicUrl;
 
@@ -78,6 +78,7 @@ pub struct Table {
 struct Shared {
     public_url: PublicUrl,
     metrics: bool,
+    authorization_server: bool,
     routes: Vec<Arc<Route>>,
     own: OwnPaths,
     index: Index,
@@ -99,11 +100,7 @@ enum Place {
 
 /// Well-known documents of the authorization side that are ours whether served or not: a backend must not speak
 /// for this origin (RFC 8414 section 3, OpenID Connect Discovery section 4, RFC 9728 section 3).
-const OUR_WELL_KNOWNS: [&str; 3] = [
-    RESOURCE_METADATA,
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration",
-];
+const OUR_WELL_KNOWNS: [&str; 3] = [RESOURCE_METADATA, SERVER_METADATA, OPENID_CONFIGURATION];
 
 impl Table {
     /// Compiles the routes. The configuration was validated: what is wrong was told by [`Table::problems`], and
@@ -152,10 +149,14 @@ impl Table {
         let shared = Shared {
             public_url: public_url.clone(),
             metrics: config.metrics.enabled && config.metrics.on_traffic_listener,
+            authorization_server: config.is_authorization_server(),
             routes,
-            own: OwnPaths::new(&config.own_prefix),
+            own: OwnPaths::new(&config.own_prefix, config.is_authorization_server()),
             index,
-            folded_own: OwnPaths::new(&config.own_prefix.to_lowercase()),
+            folded_own: OwnPaths::new(
+                &config.own_prefix.to_lowercase(),
+                config.is_authorization_server(),
+            ),
             folded_index: folded,
             capitals,
         };
@@ -166,7 +167,10 @@ impl Table {
 
     /// What is wrong with the routes, as (index of the route, key inside it, message).
     pub fn problems(config: &Config) -> Vec<(usize, &'static str, String)> {
-        let own = OwnPaths::new(&config.own_prefix.to_lowercase());
+        let own = OwnPaths::new(
+            &config.own_prefix.to_lowercase(),
+            config.is_authorization_server(),
+        );
         let mut problems = Vec::new();
         let mut seen: Vec<(usize, Pattern)> = Vec::new();
         for (at, route) in config.routes.iter().enumerate() {
@@ -302,6 +306,31 @@ impl Table {
         Some(Target::new(route, &self.shared, root, 1, 1))
     }
 
+    /// The `mcp` route that a resource indicator (RFC 8707 section 2) names: an absolute URL on `public_url` that the
+    /// route's pattern holds, compared as in [`Target::accepts_audience`].
+    pub fn resource(&self, url: &str) -> Option<Target> {
+        let path = target::path_of_resource(&self.shared.public_url, url)?;
+        let at = self.shared.index.find(check::path(&path).ok()?.path)?;
+        if !self.is_mcp(at) {
+            return None;
+        }
+        let asked = PathAndQuery::try_from(&*path).ok()?;
+        self.target(at, &asked, asked.path().len(), 0).ok()
+    }
+
+    /// The resource that is meant when none is named: that of the route of this name, else of the only `mcp` route.
+    pub fn default_resource(&self, name: Option<&str>) -> Option<Target> {
+        match name {
+            Some(name) => self
+                .named(name)
+                .filter(|target| target.route().kind == Kind::Mcp),
+            None => {
+                let at = self.only_resource()?;
+                self.target(at, &PathAndQuery::from_static("/"), 1, 1).ok()
+            }
+        }
+    }
+
     /// All routes, in order.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.shared.routes
@@ -340,6 +369,11 @@ impl Table {
                 .iter()
                 .find_map(|each| Some((*each, below(path, each)?)))
         {
+            if self.shared.authorization_server
+                && matches!(found, (SERVER_METADATA | OPENID_CONFIGURATION, ""))
+            {
+                return Place::Own(Own::ServerMetadata);
+            }
             return Place::Metadata(match found {
                 // The path form of the whole site's resource is the root form.
                 (RESOURCE_METADATA, "" | "/") => index

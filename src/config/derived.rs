@@ -79,6 +79,11 @@ impl Address {
 }
 
 impl Config {
+    /// Whether the proxy is the authorization server of its `mcp` routes: it has to be able to sign people in.
+    pub fn is_authorization_server(&self) -> bool {
+        self.authorization_server.enabled && self.oidc.is_some() && !self.is_bypass()
+    }
+
     /// The public origin: `public_url`, or `http://localhost:<port of the first listener>` (`https` when that
     /// listener serves TLS).
     ///

@@ -79,7 +79,7 @@ impl Browser {
             provider,
             sessions,
             names,
-            paths: OwnPaths::new(&config.own_prefix),
+            paths: OwnPaths::new(&config.own_prefix, config.is_authorization_server()),
             public: public_url.clone(),
             errands: keys.sealer(Purpose::FlowCookie, Some(b"sign-out")),
             skew: config.auth.clock_skew.0,

@@ -1,10 +1,12 @@
 //! `Target`: a judged request-target on a route.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use http::uri::PathAndQuery;
 
 use super::{Route, Shared, check};
+use crate::urls::PublicUrl;
 
 /// A judged request-target on a route: what was judged is what will be forwarded. Made by the route table only.
 #[derive(Clone, Debug)]
@@ -71,34 +73,9 @@ impl Target {
     /// Whether this route's pattern holds the given absolute resource URL (the `aud` of a token), and no other
     /// route's does so better.
     pub fn accepts_audience(&self, audience: &str) -> bool {
-        if audience == &*self.route.resource {
-            return true;
-        }
-        let origin = self.shared.public_url.as_str();
-        match audience.strip_prefix(origin) {
-            Some("") => self.holds("/"),
-            Some(path) if path.starts_with('/') => self.holds(path),
-            _ => self.accepts_normalised(audience),
-        }
-    }
-
-    /// RFC 3986 section 6.2.2 and 6.2.3: scheme and host without case, default port dropped.
-    fn accepts_normalised(&self, audience: &str) -> bool {
-        let Ok(url) = url::Url::parse(audience) else {
-            return false;
-        };
-        // Url removes dot segments and turns backslashes around; what needed that is not judged.
-        let written = audience
-            .split_once("://")
-            .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
-        let plain = url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && written.unwrap_or("/") == url.path();
-        plain
-            && url.origin().ascii_serialization() == self.shared.public_url.as_str()
-            && self.holds(url.path())
+        audience == &*self.route.resource
+            || path_of_resource(&self.shared.public_url, audience)
+                .is_some_and(|path| self.holds(&path))
     }
 
     fn holds(&self, path: &str) -> bool {
@@ -110,4 +87,28 @@ impl Target {
             .and_then(|at| self.shared.routes.get(at as usize))
             .is_some_and(|route| route.index == self.route.index)
     }
+}
+
+/// The path of an absolute URL on `public_url`, compared by RFC 3986 sections 6.2.2 and 6.2.3: scheme and host without
+/// case, default port dropped. `None` for what is elsewhere or has more than a path.
+pub(super) fn path_of_resource<'a>(public_url: &PublicUrl, url: &'a str) -> Option<Cow<'a, str>> {
+    match url.strip_prefix(public_url.as_str()) {
+        Some("") => return Some(Cow::Borrowed("/")),
+        Some(path) if path.starts_with('/') && !path.contains(['?', '#']) => {
+            return Some(Cow::Borrowed(path));
+        }
+        _ => {}
+    }
+    let parsed = url::Url::parse(url).ok()?;
+    // Url removes dot segments and turns backslashes around; what needed that is not judged.
+    let written = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    let plain = parsed.query().is_none()
+        && parsed.fragment().is_none()
+        && parsed.username().is_empty()
+        && parsed.password().is_none()
+        && written.unwrap_or("/") == parsed.path();
+    (plain && parsed.origin().ascii_serialization() == public_url.as_str())
+        .then(|| Cow::Owned(parsed.path().to_owned()))
 }

@@ -276,6 +276,101 @@ fn attack_s9_audiences_belong_to_one_route() {
 }
 
 #[test]
+fn a_resource_indicator_names_the_route_that_holds_it() {
+    let table = table(&["/a/mcp", "/t/*", "/t/deep"]);
+    let resource = |url: &str| {
+        table.resource(url).map(|target| {
+            (
+                target.route().name.to_string(),
+                target.resource().to_string(),
+            )
+        })
+    };
+    for (url, route, named) in [
+        (
+            "https://mcp.example.com/a/mcp",
+            "/a/mcp",
+            "https://mcp.example.com/a/mcp",
+        ),
+        (
+            "HTTPS://MCP.example.com:443/a/mcp/",
+            "/a/mcp",
+            "https://mcp.example.com/a/mcp",
+        ),
+        (
+            "https://mcp.example.com/t",
+            "/t/*",
+            "https://mcp.example.com/t",
+        ),
+        (
+            "https://mcp.example.com/t/y/",
+            "/t/*",
+            "https://mcp.example.com/t/y",
+        ),
+        (
+            "https://mcp.example.com/t/deep",
+            "/t/deep",
+            "https://mcp.example.com/t/deep",
+        ),
+    ] {
+        assert_eq!(
+            resource(url),
+            Some((route.to_owned(), named.to_owned())),
+            "{url}"
+        );
+    }
+    for foreign in [
+        "https://mcp.example.com",
+        "https://mcp.example.com/a",
+        "https://mcp.example.com/a/mcp?x",
+        "https://mcp.example.com/t/../a/mcp",
+        "https://evil.test/a/mcp",
+        "/a/mcp",
+        "",
+    ] {
+        assert_eq!(resource(foreign), None, "{foreign}");
+    }
+    assert!(table.default_resource(None).is_none());
+    assert!(table.default_resource(Some("/a/mcp")).is_some());
+    assert!(self::table(&["/a/mcp"]).default_resource(None).is_some());
+}
+
+#[test]
+fn an_authorization_server_has_its_documents_and_root_paths() {
+    let text = r#"{"version": 1, "public_url": "https://mcp.example.com",
+        "oidc": {"issuer": "https://id.example.com", "client_id": "c"},
+        "backends": [{"name": "b", "upstream": "http://127.0.0.1:1"}],
+        "routes": [{"path": "/*", "backend": "b"}]}"#;
+    let mut config: Config = serde_json::from_str(text).unwrap();
+    let public = PublicUrl::parse("https://mcp.example.com").unwrap();
+    let with = Table::compile(&config, &public);
+    for (path, name) in [
+        (
+            "/.well-known/oauth-authorization-server",
+            "own:server_metadata",
+        ),
+        ("/.well-known/openid-configuration", "own:server_metadata"),
+        ("/token", "own:token"),
+        ("/oauth2/token", "own:token"),
+    ] {
+        assert_eq!(show(&with, path), name);
+    }
+    assert_eq!(
+        find(&with, "/.well-known/oauth-authorization-server/x").err(),
+        Some(404)
+    );
+    config.routes[0].path = "/token".to_owned();
+    assert_eq!(Table::problems(&config).len(), 1);
+    config.authorization_server.enabled = false;
+    assert_eq!(Table::problems(&config), []);
+    let without = Table::compile(&config, &public);
+    assert_eq!(
+        find(&without, "/.well-known/openid-configuration").err(),
+        Some(404)
+    );
+}
+
+#[test]
 fn a_route_by_name_is_its_own_resource() {
     let table = table(&["/t/*", "/x"]);
     let named = table.named("/t/*").unwrap();

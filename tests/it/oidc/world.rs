@@ -164,7 +164,9 @@ impl World {
             Some(Bytes::from(form.to_owned()))
         };
         let request = request.body(RequestBody::Full(body)).unwrap();
-        let own = OwnPaths::new("/oauth2").find(request.uri().path()).unwrap();
+        let own = OwnPaths::new("/oauth2", true)
+            .find(request.uri().path())
+            .unwrap();
         let result = self
             .proxy
             .handle(own, &self.inbound(&headers), request)
