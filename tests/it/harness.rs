@@ -9,6 +9,7 @@ pub(crate) mod forwarder;
 pub(crate) mod idp;
 pub(crate) mod keycloak;
 pub(crate) mod mcp;
+pub(crate) mod oauth;
 pub(crate) mod parts;
 pub(crate) mod provider;
 pub(crate) mod proxy;

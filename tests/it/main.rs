@@ -10,6 +10,7 @@ mod browser_pages;
 mod cli;
 mod conformance;
 mod harness;
+mod issuer;
 mod login_keycloak;
 mod login_oidc_provider;
 mod mcp_clients;

@@ -45,10 +45,39 @@ impl Page {
 
     /// The first form on the page: method, absolute address, fields.
     pub(crate) fn form(&self) -> Form {
+        self.forms().into_iter().next().unwrap_or_else(|| {
+            panic!(
+                "{} ({}) has no form: {}",
+                self.url,
+                self.status(),
+                self.text()
+            )
+        })
+    }
+
+    /// The form that is sent to an address with this path.
+    pub(crate) fn form_to(&self, path: &str) -> Form {
+        self.forms()
+            .into_iter()
+            .find(|form| form.action.path() == path)
+            .unwrap_or_else(|| {
+                panic!(
+                    "{} ({}) has no form to {path}: {}",
+                    self.url,
+                    self.status(),
+                    self.text()
+                )
+            })
+    }
+
+    fn forms(&self) -> Vec<Form> {
         let html = self.text();
-        let start = html
-            .find("<form")
-            .unwrap_or_else(|| panic!("{} ({}) has no form: {html}", self.url, self.status()));
+        html.match_indices("<form")
+            .map(|(start, _)| self.form_at(&html, start))
+            .collect()
+    }
+
+    fn form_at(&self, html: &str, start: usize) -> Form {
         let end = html[start..]
             .find("</form>")
             .map_or(html.len(), |n| start + n);

@@ -1,0 +1,3 @@
+//! The authorization server for MCP clients.
+
+mod flow;
