@@ -18,7 +18,7 @@ use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::http::Inbound;
 use crate::ids::Subject;
-use crate::oidc::jwks::{Jwks, KeyError};
+use crate::oidc::jwks::{Jwks, KeyError, VerifyKey};
 use crate::route::Target;
 use crate::secret::Digest;
 use crate::telemetry::metrics::{Metrics, Name};
@@ -198,16 +198,10 @@ impl Bearer {
         };
         // After the set was found and before it is used: if it changes in between, this is too old, not too new.
         let generation = jwks.generation();
-        let signed_by = |key: &jsonwebtoken::DecodingKey| {
-            jsonwebtoken::crypto::verify(
-                parsed.signature,
-                parsed.signed.as_bytes(),
-                key,
-                parsed.algorithm,
-            )
-            .unwrap_or(false)
-        };
-        if !keys.iter().any(|key| signed_by(&key.key)) {
+        let signature = parsed.signature().map_err(refused)?;
+        let message = parsed.signed.as_bytes();
+        let signed_by = |key: &VerifyKey| key.verifies(parsed.algorithm, message, &signature);
+        if !keys.iter().any(|key| signed_by(key)) {
             return Err(refused(Refusal::BadSignature));
         }
         let facts = jwt::facts(&parsed.payload, expires).map_err(refused)?;

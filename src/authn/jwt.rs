@@ -31,7 +31,16 @@ pub(super) struct Unverified<'t> {
     /// Header and payload as they were signed.
     pub(super) signed: &'t str,
     /// The signature, still encoded.
-    pub(super) signature: &'t str,
+    signature: &'t str,
+}
+
+impl Unverified<'_> {
+    /// The signature's bytes.
+    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+        URL_SAFE_NO_PAD
+            .decode(self.signature)
+            .map_err(|_| Refusal::BadSignature)
+    }
 }
 
 /// The header members that are read. Members that name keys or places of keys (`jku`, `jwk`, `x5u`, `x5c`) are not:

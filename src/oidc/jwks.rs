@@ -5,6 +5,7 @@
 //! so that removed keys are gone.
 
 mod set;
+mod verify;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +17,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::ACCEPT;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::set::algorithm;
+pub use self::verify::VerifyKey;
 
 use crate::clock::Ambient;
 use crate::secret::Digest;
@@ -43,16 +45,6 @@ const NEGATIVE: Duration = Duration::from_secs(5);
 const MAX_NEGATIVE: usize = 256;
 /// A `kid` that is longer is nobody's.
 const MAX_KID: usize = 512;
-
-/// One usable verification key.
-pub struct VerifyKey {
-    /// Its `kid`, if it has one.
-    pub kid: Option<String>,
-    /// Algorithms that may be verified with it: from the key (`alg`, else its type), never from a token.
-    pub algorithms: Vec<Algorithm>,
-    /// The key.
-    pub key: DecodingKey,
-}
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -366,7 +358,7 @@ impl KeySet {
             return Fitting::None;
         }
         let keys: Vec<_> = named
-            .filter(|key| key.algorithms.contains(&algorithm))
+            .filter(|key| key.fits(algorithm))
             .cloned()
             .collect();
         match (keys.is_empty(), exact) {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, DecodingKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::VerifyKey;
+use super::verify::{Public, VerifyKey};
 
 /// Keys that are read at most; providers have a handful.
 const MAX_KEYS: usize = 64;
@@ -74,25 +76,31 @@ fn usable(value: Value) -> Option<VerifyKey> {
         return None;
     }
     let number = |text: &Option<String>| {
-        text.clone()
-            .filter(|text| !text.is_empty() && text.len() <= MAX_NUMBER)
+        let text = text.as_deref()?;
+        if text.is_empty() || text.len() > MAX_NUMBER {
+            return None;
+        }
+        URL_SAFE_NO_PAD.decode(text).ok()
     };
-    let (fitting, decoding): (&[Algorithm], _) = match (key.kty.as_str(), key.crv.as_deref()) {
+    let (fitting, public): (&[Algorithm], _) = match (key.kty.as_str(), key.crv.as_deref()) {
         ("RSA", _) => (
             &RSA,
-            DecodingKey::from_rsa_components(&number(&key.n)?, &number(&key.e)?),
+            Public::Rsa {
+                n: number(&key.n)?,
+                e: number(&key.e)?,
+            },
         ),
         ("EC", Some("P-256")) => (
             &[Algorithm::ES256],
-            DecodingKey::from_ec_components(&number(&key.x)?, &number(&key.y)?),
+            Public::point(32, &number(&key.x)?, &number(&key.y)?)?,
         ),
         ("EC", Some("P-384")) => (
             &[Algorithm::ES384],
-            DecodingKey::from_ec_components(&number(&key.x)?, &number(&key.y)?),
+            Public::point(48, &number(&key.x)?, &number(&key.y)?)?,
         ),
         ("OKP", Some("Ed25519")) => (
             &[Algorithm::EdDSA],
-            DecodingKey::from_ed_components(&number(&key.x)?),
+            Public::Ed25519(number(&key.x)?.try_into().ok()?),
         ),
         _ => return None,
     };
@@ -100,11 +108,7 @@ fn usable(value: Value) -> Option<VerifyKey> {
         None => fitting.to_vec(),
         Some(name) => vec![algorithm(name).filter(|named| fitting.contains(named))?],
     };
-    Some(VerifyKey {
-        kid: key.kid,
-        algorithms,
-        key: decoding.ok()?,
-    })
+    VerifyKey::new(key.kid, &algorithms, &public)
 }
 
 /// An asymmetric signature algorithm by its name (RFC 7518 section 3.1, RFC 9864); `None` for `none`, HMAC and
