@@ -17,14 +17,14 @@ use crate::clock::{Ambient, Timestamp};
 use crate::config::session::Sessions as SessionConfig;
 use crate::keys::{KeyRing, Purpose};
 use crate::seal::Sealer;
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
 use crate::store::{Key, Replaced, Store, Stored, Unavailable, records};
 use crate::telemetry::metrics::Metrics;
 
 use self::active::Active;
 use self::flights::{Flights, Found};
 use self::lease::{Lease, Leases};
-use self::record::{LoginRecord, SessionRecord};
+use self::record::{LoginFacts, LoginRecord, Opened, SessionRecord};
 use self::seen::Seen;
 use self::ticket::LoginId;
 
@@ -177,7 +177,7 @@ impl Sessions {
         )
         .await?;
 
-        let session = inner.session(&ticket, &record, login);
+        let session = inner.session(&ticket, &record, &login.into_facts());
         inner
             .active
             .note(id, session.idle_end.min(session.absolute_end));
@@ -330,16 +330,24 @@ impl Inner {
         let now = self.ambient.now();
         let mark = self.seen.mark(id);
         let (session_key, login_key) = (ticket.session_key(), id.record());
-        let (session, login) =
-            try_join(self.store.get(&session_key), self.store.get(&login_key)).await?;
+        let (session, login) = self.store.get_both(&session_key, &login_key).await?;
         let opened = session.zip(login).and_then(|(session, login)| {
-            let record = self.open_session(ticket, &session_key, &session)?;
-            let login: LoginRecord = records::open(&self.logins, &login_key, &login)?;
-            Some((session.revision, record, login))
+            let blobs = [Digest::of(&session.blob), Digest::of(&login.blob)];
+            let known = self.seen.opened(ticket);
+            let opened = match known.filter(|known| known.blobs == blobs) {
+                Some(known) => known,
+                None => Arc::new(Opened {
+                    session: self.open_session(ticket, &session_key, &session)?,
+                    login: records::open(&self.logins, &login_key, &login)?,
+                    blobs,
+                }),
+            };
+            Some((session.revision, opened))
         });
-        let Some((revision, mut record, login)) = opened else {
+        let Some((revision, opened)) = opened else {
             return Ok(None);
         };
+        let (mut record, login) = (opened.session.clone(), &opened.login);
         if now >= record.ends || now >= login.ends || now.since(record.used) >= self.idle {
             self.active.remove(id);
             return Ok(None);
@@ -360,7 +368,7 @@ impl Inner {
             }
         }
         let session = Arc::new(self.session(ticket, &record, login));
-        self.seen.remember(ticket, &session, now, mark);
+        self.seen.remember(ticket, &session, opened, now, mark);
         self.active
             .note(id, session.idle_end.min(session.absolute_end));
         Ok(Some(session))
@@ -402,7 +410,7 @@ impl Inner {
         (*record.login == *ticket.login().hex()).then_some(record)
     }
 
-    fn session(&self, ticket: &Ticket, record: &SessionRecord, login: LoginRecord) -> Session {
+    fn session(&self, ticket: &Ticket, record: &SessionRecord, login: &LoginFacts) -> Session {
         Session {
             id: ticket.session_key().id,
             login: ticket.login().hex(),
@@ -410,7 +418,7 @@ impl Inner {
             absolute_end: record.ends.min(login.ends),
             idle_end: record.used.plus(self.idle),
             refresh_due: login.refresh_due,
-            claims: Arc::new(login.claims),
+            claims: Arc::clone(&login.claims),
         }
     }
 

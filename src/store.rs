@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, try_join};
 use futures_util::stream::BoxStream;
 
 use crate::clock::{Ambient, Timestamp};
@@ -117,6 +117,9 @@ pub enum Replaced {
 #[error("the session store is unavailable: {0}")]
 pub struct Unavailable(pub Arc<str>);
 
+/// Two records, each of which may be absent.
+pub type Both = (Option<Stored>, Option<Stored>);
+
 /// Result of a store operation.
 pub type Outcome<T> = Result<T, Unavailable>;
 
@@ -129,6 +132,11 @@ pub trait Store: Send + Sync + 'static {
     fn shared(&self) -> bool;
     /// Reads a record.
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Outcome<Option<Stored>>>;
+    /// Reads two records that belong together, in one round trip where the store can do that. Each is read by
+    /// itself: they need not be of one moment.
+    fn get_both<'a>(&'a self, first: &'a Key, second: &'a Key) -> BoxFuture<'a, Outcome<Both>> {
+        try_join(self.get(first), self.get(second)).boxed()
+    }
     /// Writes a record whatever was there; gives its revision.
     fn put<'a>(&'a self, key: &'a Key, blob: Bytes, ttl: Duration) -> BoxFuture<'a, Outcome<u64>>;
     /// Writes a record only if there is none; `false` when there is one.

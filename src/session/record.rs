@@ -1,5 +1,6 @@
 //! What is kept of a session and of a login, before it is sealed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::ProviderTokens;
 use crate::claims::Claims;
 use crate::clock::Timestamp;
-use crate::secret::Secret;
+use crate::secret::{Digest, Secret};
 
 /// A browser session: sealed under the key ring and the ticket's key.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SessionRecord {
     /// The login record behind it.
     pub(super) login: String,
@@ -31,6 +32,22 @@ pub(super) struct LoginRecord {
     pub(super) ends: Timestamp,
     /// When the provider's tokens should be refreshed.
     pub(super) refresh_due: Option<Timestamp>,
+}
+
+/// What requests need of a [`LoginRecord`]: all but the tokens, which are passed over.
+#[derive(Deserialize)]
+pub(super) struct LoginFacts {
+    pub(super) claims: Arc<Claims>,
+    pub(super) ends: Timestamp,
+    pub(super) refresh_due: Option<Timestamp>,
+}
+
+/// What was read from the store for a ticket: both records opened, recognised by the digests of their blobs. The
+/// same blobs hold the same records, so they need not be opened again.
+pub(super) struct Opened {
+    pub(super) blobs: [Digest; 2],
+    pub(super) session: SessionRecord,
+    pub(super) login: LoginFacts,
 }
 
 /// Provider tokens as they are written; only ever inside a sealed record.
@@ -68,6 +85,14 @@ impl LoginRecord {
     /// The provider's own session, by which its back-channel logout names the login.
     pub(super) fn provider_session(&self) -> Option<&str> {
         self.tokens.provider_session.as_deref()
+    }
+
+    pub(super) fn into_facts(self) -> LoginFacts {
+        LoginFacts {
+            claims: Arc::new(self.claims),
+            ends: self.ends,
+            refresh_due: self.refresh_due,
+        }
     }
 
     pub(super) fn into_tokens(mut self) -> ProviderTokens {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use super::Session;
+use super::record::Opened;
 use super::ticket::{LoginId, Ticket};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
@@ -31,6 +32,7 @@ pub(super) struct Seen {
 struct Entry {
     digest: Digest,
     session: Arc<Session>,
+    opened: Arc<Opened>,
     read: Timestamp,
     generation: u64,
 }
@@ -73,6 +75,13 @@ impl Seen {
         (now.since(entry.read) < self.grace).then_some(entry.session)
     }
 
+    /// What was opened when the ticket was last read, whenever that was: of use only with blobs that were read just
+    /// now and are the same.
+    pub(super) fn opened(&self, ticket: &Ticket) -> Option<Arc<Opened>> {
+        let entry = self.entries.get(&ticket.login())?;
+        (entry.digest == ticket.digest()).then_some(entry.opened)
+    }
+
     pub(super) fn mark(&self, login: LoginId) -> Mark {
         Mark {
             epoch: self.epochs[login.slot(SLOTS)].load(Ordering::Acquire),
@@ -85,6 +94,7 @@ impl Seen {
         &self,
         ticket: &Ticket,
         session: &Arc<Session>,
+        opened: Arc<Opened>,
         read: Timestamp,
         mark: Mark,
     ) {
@@ -92,6 +102,7 @@ impl Seen {
         let entry = Entry {
             digest: ticket.digest(),
             session: Arc::clone(session),
+            opened,
             read,
             generation: mark.generation,
         };

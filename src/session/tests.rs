@@ -672,11 +672,12 @@ async fn a_read_under_way_does_not_bring_back_what_ended() {
     // The read has its mark; the session ends; then the read remembers.
     let mark = sessions.0.seen.mark(id);
     let session = sessions.find(&ticket).await.unwrap().unwrap();
+    let opened = sessions.0.seen.opened(&ticket).unwrap();
     sessions.end(&ticket).await.unwrap();
     sessions
         .0
         .seen
-        .remember(&ticket, &session, world.ambient.now(), mark);
+        .remember(&ticket, &session, opened, world.ambient.now(), mark);
     assert!(sessions.find(&ticket).await.unwrap().is_none());
     background.end().await;
 }
@@ -816,4 +817,57 @@ async fn who_waits_for_a_refresh_is_woken_by_it() {
             .unwrap()
     );
     assert!(begun.elapsed() < POLL);
+}
+
+/// Without `recently_seen` every request reads both records; what was opened for the same ticket from the same blobs
+/// is not opened again, and nothing else is taken from memory.
+#[tokio::test]
+async fn what_was_opened_counts_for_the_same_ticket_and_records_alone() {
+    let mut world = World::new();
+    world.config.recently_seen = Span::secs(0);
+    let sessions = world.replica();
+    let (_, ticket) = sessions.create(login()).await.unwrap();
+    let (_, other) = sessions.create(login()).await.unwrap();
+    let first = sessions.find(&ticket).await.unwrap().unwrap();
+    world.reads();
+    let second = sessions.find(&ticket).await.unwrap().unwrap();
+    assert_eq!(world.reads(), 2, "both records are read each time");
+    assert!(Arc::ptr_eq(&first.claims, &second.claims), "kept ready");
+
+    let stolen = ticket.with_key([7; 32]);
+    assert!(sessions.find(&stolen).await.unwrap().is_none());
+    let mixed = other.with_login_of(&ticket);
+    assert!(sessions.find(&mixed).await.unwrap().is_none());
+
+    let (revision, _) = sessions.tokens(&first.login).await.unwrap().unwrap();
+    let mut named = claims("ann-subject");
+    named.name = Some("Ann".to_owned());
+    let elsewhere = world.replica();
+    elsewhere
+        .update_login(&first.login, revision, tokens(), named)
+        .await
+        .unwrap();
+    let changed = sessions.find(&ticket).await.unwrap().unwrap();
+    assert_eq!(changed.claims.name.as_deref(), Some("Ann"));
+
+    let key = ticket.session_key();
+    let stored = world.store.inner.get(&key).await.unwrap().unwrap();
+    for at in 0..stored.blob.len() {
+        let mut blob = stored.blob.to_vec();
+        blob[at] ^= 1;
+        let put = world
+            .store
+            .inner
+            .put(&key, blob.into(), Duration::from_secs(60));
+        put.await.unwrap();
+        assert!(sessions.find(&ticket).await.unwrap().is_none(), "{at}");
+    }
+    let put = world
+        .store
+        .inner
+        .put(&key, stored.blob, Duration::from_secs(60));
+    put.await.unwrap();
+    assert!(sessions.find(&ticket).await.unwrap().is_some());
+    world.clear(&key).await;
+    assert!(sessions.find(&ticket).await.unwrap().is_none());
 }

@@ -14,7 +14,13 @@ use crate::store::{Key, Space};
 /// What the cookie holds: which session and login, and the key that opens the session's record. The key is
 /// nowhere else, so nobody who reads the store can make the cookie.
 #[derive(Clone)]
-pub struct Ticket(Arc<Zeroizing<[u8; LENGTH]>>);
+pub struct Ticket(Arc<Parts>);
+
+struct Parts {
+    bytes: Zeroizing<[u8; LENGTH]>,
+    /// Of all bytes; taken once, for a ticket is recognised several times.
+    digest: Digest,
+}
 
 impl Ticket {
     /// Reads a cookie's value; `None` when it is not of our making. Nothing of it reaches the store but
@@ -25,12 +31,17 @@ impl Ticket {
         }
         let mut bytes = Zeroizing::new([0; LENGTH]);
         let length = URL_SAFE_NO_PAD.decode_slice(value, &mut *bytes).ok()?;
-        (length == LENGTH && bytes[0] == VERSION).then(|| Self(Arc::new(bytes)))
+        (length == LENGTH && bytes[0] == VERSION).then(|| Self::of(bytes))
     }
 
     /// The cookie's value: 87 characters of base64url.
     pub fn to_cookie_value(&self) -> Secret {
-        Secret::new(URL_SAFE_NO_PAD.encode(**self.0))
+        Secret::new(URL_SAFE_NO_PAD.encode(*self.0.bytes))
+    }
+
+    fn of(bytes: Zeroizing<[u8; LENGTH]>) -> Self {
+        let digest = Digest::of(*bytes);
+        Self(Arc::new(Parts { bytes, digest }))
     }
 
     /// A ticket for a session that does not exist yet.
@@ -40,44 +51,44 @@ impl Ticket {
         bytes[1..=ID].copy_from_slice(&ambient.random::<ID>());
         bytes[1 + ID..KEY].copy_from_slice(&ambient.random::<ID>());
         bytes[KEY..].copy_from_slice(&*Zeroizing::new(ambient.random::<32>()));
-        Self(Arc::new(bytes))
+        Self::of(bytes)
     }
 
     /// Recognises the whole ticket without keeping it.
     pub(super) fn digest(&self) -> Digest {
-        Digest::of(**self.0)
+        self.0.digest
     }
 
     /// The id of the login record.
     pub(super) fn login(&self) -> LoginId {
         let mut id = [0; ID];
-        id.copy_from_slice(&self.0[1 + ID..KEY]);
+        id.copy_from_slice(&self.0.bytes[1 + ID..KEY]);
         LoginId(id)
     }
 
     /// The key that the session record is sealed with, besides the key ring's.
     pub(super) fn key(&self) -> &[u8] {
-        &self.0[KEY..]
+        &self.0.bytes[KEY..]
     }
 
     /// The name of the session record.
     pub(super) fn session_key(&self) -> Key {
-        Key::new(Space::Session, hex(&self.0[1..=ID]))
+        Key::new(Space::Session, hex(&self.0.bytes[1..=ID]))
     }
 }
 
 #[cfg(test)]
 impl Ticket {
     pub(super) fn with_key(&self, key: [u8; 32]) -> Self {
-        let mut bytes = (*self.0).clone();
+        let mut bytes = self.0.bytes.clone();
         bytes[KEY..].copy_from_slice(&key);
-        Self(Arc::new(bytes))
+        Self::of(bytes)
     }
 
     pub(super) fn with_login_of(&self, other: &Self) -> Self {
-        let mut bytes = (*self.0).clone();
-        bytes[1 + ID..KEY].copy_from_slice(&other.0[1 + ID..KEY]);
-        Self(Arc::new(bytes))
+        let mut bytes = self.0.bytes.clone();
+        bytes[1 + ID..KEY].copy_from_slice(&other.0.bytes[1 + ID..KEY]);
+        Self::of(bytes)
     }
 }
 
@@ -146,7 +157,7 @@ mod tests {
         let ticket = Ticket::generate(&Ambient::system());
         let value = ticket.to_cookie_value();
         let again = Ticket::parse(value.expose_secret()).unwrap();
-        assert_eq!(*again.0, *ticket.0);
+        assert_eq!(*again.0.bytes, *ticket.0.bytes);
         assert_eq!(
             LoginId::parse(&ticket.login().hex()).map(LoginId::hex),
             Some(ticket.login().hex())

@@ -15,6 +15,7 @@ use super::{Ambient, Key, MAX_MEMBERS, Replaced, Space, Store};
 /// All of it.
 pub(crate) async fn holds(store: Arc<dyn Store>) {
     records_come_and_go(&*store).await;
+    two_are_read_at_once(&*store).await;
     revisions_guard_changes(&*store).await;
     spaces_are_apart(&*store).await;
     blobs_are_bytes(&*store).await;
@@ -46,6 +47,23 @@ async fn records_come_and_go(store: &dyn Store) {
     assert_eq!(store.get(&key).await.unwrap(), None);
     assert!(store.put_new(&key, blob("d"), MINUTE).await.unwrap());
     assert_eq!(store.get(&key).await.unwrap().unwrap().blob, blob("d"));
+}
+
+async fn two_are_read_at_once(store: &dyn Store) {
+    let (one, other) = (fresh(Space::Session), fresh(Space::Login));
+    let read = async || {
+        let (first, second) = store.get_both(&one, &other).await.unwrap();
+        (first.map(|each| each.blob), second.map(|each| each.blob))
+    };
+    assert_eq!(read().await, (None, None));
+    store.put(&other, blob("b"), MINUTE).await.unwrap();
+    assert_eq!(read().await, (None, Some(blob("b"))));
+    let revision = store.put(&one, blob("a"), MINUTE).await.unwrap();
+    assert_eq!(read().await, (Some(blob("a")), Some(blob("b"))));
+    let (first, _) = store.get_both(&one, &other).await.unwrap();
+    assert_eq!(first.unwrap().revision, revision);
+    store.take(&other).await.unwrap();
+    assert_eq!(read().await, (Some(blob("a")), None));
 }
 
 async fn revisions_guard_changes(store: &dyn Store) {

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 
-use super::{Key, Outcome, Replaced, Space, Store, Stored};
+use super::{Both, Key, Outcome, Replaced, Space, Store, Stored};
 use crate::clock::Timestamp;
 use crate::telemetry::metrics::{Metrics, Name};
 
@@ -101,12 +101,16 @@ impl<S: Store> Metered<S> {
     ) -> Outcome<T> {
         let begun = Instant::now();
         let outcome = work.await;
+        let result = outcome.as_ref().map_or(Result::Unavailable, judge);
+        self.note(kind, begun, result);
+        outcome
+    }
+
+    fn note(&self, kind: Kind, begun: Instant, result: Result) {
         let operation = &self.operations[kind as usize];
         operation.duration.record(begun.elapsed().as_secs_f64());
-        self.note_up(outcome.is_ok());
-        let result = outcome.as_ref().map_or(Result::Unavailable, judge);
+        self.note_up(!matches!(result, Result::Unavailable));
         operation.results[result as usize].increment(1);
-        outcome
     }
 
     fn note_up(&self, up: bool) {
@@ -143,6 +147,27 @@ impl<S: Store> Store for Metered<S> {
         self.watch(Kind::Get, self.inner.get(key), |found| {
             presence(found.is_some())
         })
+        .boxed()
+    }
+
+    fn get_both<'a>(&'a self, first: &'a Key, second: &'a Key) -> BoxFuture<'a, Outcome<Both>> {
+        async {
+            let begun = Instant::now();
+            let outcome = self.inner.get_both(first, second).await;
+            // Two operations, of which each took that long.
+            let found = outcome.as_ref().ok();
+            for there in [
+                found.map(|(first, _)| first.is_some()),
+                found.map(|(_, second)| second.is_some()),
+            ] {
+                self.note(
+                    Kind::Get,
+                    begun,
+                    there.map_or(Result::Unavailable, presence),
+                );
+            }
+            outcome
+        }
         .boxed()
     }
 

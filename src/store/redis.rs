@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 use self::dial::{Dialer, SharedDialer};
 use self::settings::Settings;
 use self::wires::Wires;
-use super::{Key, MAX_MEMBERS, Outcome, Replaced, Space, Store, Stored, first_revision};
+use super::{Both, Key, MAX_MEMBERS, Outcome, Replaced, Space, Store, Stored, first_revision};
 use crate::clock::{Ambient, Timestamp};
 use crate::config::session::Redis;
 
@@ -174,6 +174,15 @@ impl Store for RedisStore {
                 .read::<Option<Vec<u8>>>(&self.command("GET", key))
                 .await?
                 .and_then(decode))
+        }
+        .boxed()
+    }
+
+    fn get_both<'a>(&'a self, first: &'a Key, second: &'a Key) -> BoxFuture<'a, Outcome<Both>> {
+        async {
+            let commands = [self.command("GET", first), self.command("GET", second)];
+            let [first, second] = self.wires.read_both::<Option<Vec<u8>>>(&commands).await?;
+            Ok((first.and_then(decode), second.and_then(decode)))
         }
         .boxed()
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::cluster_async::ClusterConnection;
 use deadpool_redis::redis::{
-    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, pipe,
 };
+use futures_util::future::try_join;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A connection that any number of requests use at once; clones share it.
@@ -67,6 +68,30 @@ impl Link {
             Wire::Direct(connection, _) => command.query_async(connection).await,
             Wire::Cluster(connection) => command.query_async(connection).await,
         }
+    }
+
+    /// Sends two commands in one round trip. To a Cluster they go by themselves, for their keys may be on two
+    /// nodes.
+    pub(super) async fn ask_both<T: FromRedisValue>(
+        &mut self,
+        [first, second]: &[Cmd; 2],
+    ) -> RedisResult<[T; 2]> {
+        let (first, second) = match &mut self.wire {
+            Wire::Direct(connection, _) => {
+                let mut both = pipe();
+                both.add_command(first.clone()).add_command(second.clone());
+                both.query_async(connection).await?
+            }
+            Wire::Cluster(connection) => {
+                let mut other = connection.clone();
+                try_join(
+                    first.query_async(connection),
+                    second.query_async(&mut other),
+                )
+                .await?
+            }
+        };
+        Ok([first, second])
     }
 
     /// Whether a link that met this error must not be used again.

@@ -12,7 +12,7 @@ use deadpool::Runtime;
 use deadpool::managed::{
     Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, TimeoutType,
 };
-use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError};
+use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -51,15 +51,18 @@ impl Wires {
 
     /// Sends a command that may be sent again: if the connection broke under it, one more try on a new one.
     pub(super) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
-        self.within_budget(async {
-            let lane = self.lane();
-            match self.on_lane(lane, command).await? {
-                Ok(answer) => Ok(answer),
-                Err(error) if is_broken(&error) => {
-                    self.on_lane(lane, command).await?.map_err(unavailable)
-                }
-                Err(error) => Err(unavailable(error)),
-            }
+        self.again_if_broken(|mut link: Link| async move {
+            let answer = link.ask(command).await;
+            (link, answer)
+        })
+        .await
+    }
+
+    /// The same with two commands in one round trip.
+    pub(super) async fn read_both<T: FromRedisValue>(&self, both: &[Cmd; 2]) -> Outcome<[T; 2]> {
+        self.again_if_broken(|mut link: Link| async move {
+            let answer = link.ask_both(both).await;
+            (link, answer)
         })
         .await
     }
@@ -67,9 +70,11 @@ impl Wires {
     /// Sends a command once.
     pub(super) async fn write<T: FromRedisValue>(&self, command: &Cmd) -> Outcome<T> {
         self.within_budget(async {
-            self.on_lane(self.lane(), command)
-                .await?
-                .map_err(unavailable)
+            let ask = |mut link: Link| async move {
+                let answer = link.ask(command).await;
+                (link, answer)
+            };
+            self.on_lane(self.lane(), ask).await?.map_err(unavailable)
         })
         .await
     }
@@ -96,13 +101,28 @@ impl Wires {
         &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % LANES]
     }
 
-    async fn on_lane<T: FromRedisValue>(
-        &self,
-        lane: &Lane,
-        command: &Cmd,
-    ) -> Outcome<Result<T, RedisError>> {
-        let mut link = lane.link(&self.dialer).await?;
-        let answer = link.ask(command).await;
+    async fn again_if_broken<T, F>(&self, ask: impl Fn(Link) -> F) -> Outcome<T>
+    where
+        F: Future<Output = (Link, RedisResult<T>)>,
+    {
+        self.within_budget(async {
+            let lane = self.lane();
+            match self.on_lane(lane, &ask).await? {
+                Ok(answer) => Ok(answer),
+                Err(error) if is_broken(&error) => {
+                    self.on_lane(lane, &ask).await?.map_err(unavailable)
+                }
+                Err(error) => Err(unavailable(error)),
+            }
+        })
+        .await
+    }
+
+    async fn on_lane<T, F>(&self, lane: &Lane, ask: impl Fn(Link) -> F) -> Outcome<RedisResult<T>>
+    where
+        F: Future<Output = (Link, RedisResult<T>)>,
+    {
+        let (link, answer) = ask(lane.link(&self.dialer).await?).await;
         if let Err(error) = &answer {
             if link.is_spoilt_by(error) {
                 lane.give_up(&link);
