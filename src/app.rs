@@ -295,7 +295,9 @@ fn name_free_port(config: &mut Config, addresses: &[String]) {
         } else {
             "http"
         };
-        config.public_url = Some(format!("{scheme}://localhost:{}", address.port()));
+        let url = format!("{scheme}://localhost:{}", address.port());
+        tracing::warn!("public_url is not set; links and redirect URIs use {url}");
+        config.public_url = Some(url);
     }
 }
 

@@ -14,6 +14,7 @@ mod issuer;
 mod login_keycloak;
 mod login_oidc_provider;
 mod mcp_clients;
+mod operations;
 mod outage;
 mod reload;
 

@@ -27,10 +27,13 @@ fn public_url(checker: &mut Checker) {
                 );
             }
         }
-        None => checker.warn(format!(
-            "public_url is not set; links and redirect URIs use {}",
-            default_public_url(config.listen.first())
-        )),
+        None => {
+            let url = default_public_url(config.listen.first());
+            checker.warn(match url.strip_suffix(":0") {
+                Some(host) => format!("public_url is not set; links and redirect URIs use {host} with the free port that the first listener gets"),
+                None => format!("public_url is not set; links and redirect URIs use {url}"),
+            });
+        }
     }
 }
 

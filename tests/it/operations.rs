@@ -1,0 +1,146 @@
+//! What operators meet: free ports, redirecting listeners, running out of descriptors.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::harness::client::{PATIENCE, get};
+use crate::harness::parts::Part;
+
+const REST: &str = "metrics: { enabled: false }\nbackends: [{ name: b, upstream: \"http://127.0.0.1:9/\" }]\nauth:\n  api_keys: [{ name: ci, key: hunter2hunter2hunter2 }]\nroutes: [{ path: /b, backend: b, allow: { any_user: true } }]\nshutdown: { delay: 0s, timeout: 1s, stream_grace: 0s }\n";
+
+/// The real binary with a configuration, through a shell with `limits`.
+struct Program {
+    part: Part,
+    /// Of the listeners, in their order.
+    ports: Vec<u16>,
+    _folder: tempfile::TempDir,
+}
+
+async fn program(listen: &str, limits: &str) -> Program {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, format!("version: 1\nlisten: {listen}\n{REST}")).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command
+        .env_clear()
+        .arg("-c")
+        .arg(format!("{limits} exec \"$0\" --config \"$1\""))
+        .arg(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
+        .arg(&file);
+    let mut part = Part::spawn("mcp-oidc-proxy", command);
+    let line = part.wait_for(|line| line.contains("\"listening\"")).await;
+    let ports = line
+        .split("127.0.0.1:")
+        .skip(1)
+        .map(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().unwrap()
+        })
+        .collect();
+    Program {
+        part,
+        ports,
+        _folder: folder,
+    }
+}
+
+#[tokio::test]
+async fn a_free_port_is_named_as_it_was_bound() {
+    let program = program("[{ address: \"127.0.0.1:0\" }]", "").await;
+    let port = program.ports[0];
+    let log = program.part.log();
+    assert!(
+        log.contains(&format!("redirect URIs use http://localhost:{port}")),
+        "{log}"
+    );
+    assert!(!log.contains("localhost:0"), "{log}");
+}
+
+#[tokio::test]
+async fn answers_of_a_redirecting_listener_have_an_access_record() {
+    let mut program = program(
+        "[{ address: \"127.0.0.1:0\" }, { address: \"localhost:0\", redirect_to_https: true }]\npublic_url: https://mcp.example.com",
+        "",
+    )
+    .await;
+    let answer = get(&format!(
+        "http://127.0.0.1:{}/some/path?secret=x",
+        program.ports[1]
+    ))
+    .header("user-agent", "a-browser")
+    .send()
+    .await;
+    assert_eq!(answer.status, 301);
+    let line = program
+        .part
+        .wait_for(|line| line.contains("/some/path"))
+        .await;
+    let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["event"], "request");
+    assert_eq!(record["http.status"], 301);
+    assert_eq!(record["http.method"], "GET");
+    assert_eq!(record["client.address"], "127.0.0.1");
+    assert_eq!(record["user_agent"], "a-browser");
+    assert!(!line.contains("secret"), "{line}");
+}
+
+/// Without descriptors nothing can be accepted: the listener pauses instead of spinning, says so, and goes on once
+/// some are free.
+#[tokio::test]
+async fn running_out_of_descriptors_ends_nothing_and_burns_nothing() {
+    let mut program = program("[{ address: \"127.0.0.1:0\" }]", "ulimit -n 64;").await;
+    let address = format!("127.0.0.1:{}", program.ports[0]);
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    program
+        .part
+        .wait_for(|line| line.contains("cannot be accepted"))
+        .await;
+    let before = processor_time(program.part.pid());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let spent = processor_time(program.part.pid()) - before;
+    // Two threads that spin would have spent four seconds.
+    assert!(spent < Duration::from_millis(500), "{spent:?}");
+    let said = program.part.log().matches("cannot be accepted").count();
+    assert!((2..20).contains(&said), "{said} lines");
+    drop(held);
+    let answered = async {
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(&address).await {
+                let asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+                if tokio::io::AsyncWriteExt::write_all(&mut stream, asked)
+                    .await
+                    .is_ok()
+                {
+                    let mut text = String::new();
+                    let _ = stream.read_to_string(&mut text).await;
+                    if text.starts_with("HTTP/1.1 200") {
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered)
+        .await
+        .expect("it accepts again");
+}
+
+/// User and system time of a process so far (`proc(5)`, fields 14 and 15, in ticks of 10 ms).
+fn processor_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit(')').next().unwrap();
+    let ticks: u64 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
