@@ -12,6 +12,7 @@
 pub mod build;
 pub mod claims;
 pub mod clock;
+pub mod headers;
 pub mod ids;
 pub mod keys;
 pub mod paths;

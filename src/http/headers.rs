@@ -1,9 +1,10 @@
-//! Header names that we own, hop-by-hop headers, and what becomes of each header on its way to a backend.
-
-use std::borrow::Cow;
+//! What becomes of each header on its way to a backend.
 
 use http::HeaderMap;
 use http::header::CONNECTION;
+
+pub(crate) use crate::headers::is_hop_by_hop;
+use crate::headers::{fold, is_not_the_clients, is_written_anew};
 
 /// What becomes of a request header on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +45,11 @@ impl Reserved {
     pub(crate) fn fate(&self, name: &str) -> Fate {
         let folded = &*fold(name);
         match folded {
-            // Written anew for the leg to the backend.
-            "host" | "content-length" | "expect" => Fate::Drop,
-            _ if is_hop_by_hop(folded) || is_ours(folded) || self.is_configured(folded) => {
+            _ if is_written_anew(folded)
+                || is_hop_by_hop(folded)
+                || is_not_the_clients(folded)
+                || self.is_configured(folded) =>
+            {
                 Fate::Drop
             }
             "cookie" => Fate::Cookie,
@@ -59,65 +62,6 @@ impl Reserved {
     fn is_configured(&self, folded: &str) -> bool {
         self.configured.iter().any(|each| **each == *folded)
     }
-}
-
-fn fold(name: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'_', name.as_bytes()).is_some() {
-        Cow::Owned(name.replace('_', "-"))
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
-/// Credentials that end here, and names by which backends recognise a caller, an address or another target.
-/// From a client each of them would be a lie or a leak.
-fn is_ours(folded: &str) -> bool {
-    match folded {
-        "authorization" | "forwarded" | "remote-user" | "true-client-ip" | "cf-connecting-ip"
-        | "fastly-client-ip" | "proxy" => true,
-        _ => {
-            let Some(rest) = folded.strip_prefix("x-") else {
-                return false;
-            };
-            matches!(
-                rest,
-                "api-key"
-                    | "real-ip"
-                    | "request-id"
-                    | "client-ip"
-                    | "cluster-client-ip"
-                    | "remote-user"
-                    | "remote-addr"
-                    | "original-url"
-                    | "original-uri"
-                    | "original-method"
-                    | "original-host"
-                    | "rewrite-url"
-                    | "host"
-            ) || rest.starts_with("forwarded")
-                || rest.starts_with("auth-request-")
-                || rest.starts_with("webauth-")
-        }
-    }
-}
-
-/// Headers that mean one connection only (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2, and what is met in
-/// the field). `Trailer` goes too, for trailers are not handed on.
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-authentication-info"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
 }
 
 /// Whether an answer's header speaks for the whole origin, which is ours and not the backend's, or claims to come

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Depends on nothing of ours but itself; everybody may use it.
-const VOCABULARY: [&str; 12] = [
-    "build", "claims", "clock", "ids", "keys", "paths", "peer", "reject", "scope", "seal",
+const VOCABULARY: [&str; 13] = [
+    "build", "claims", "clock", "headers", "ids", "keys", "paths", "peer", "reject", "scope", "seal",
     "secret", "urls",
 ];
 

@@ -4,46 +4,7 @@ use std::path::Path;
 
 use super::{Checker, files, listen};
 use crate::config::backend::{Backend, HostPolicy, Protocol};
-
-/// Headers that the proxy sets or removes itself; a configured header must not be one of them.
-const RESERVED: [&str; 27] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-encoding",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "origin",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-api-key",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
-];
-
-/// The identity headers with fixed names.
-const IDENTITY: [&str; 5] = [
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-forwarded-preferred-username",
-    "x-forwarded-issuer",
-];
+use crate::headers::{IDENTITY, fold, is_governed};
 
 pub(super) fn check(checker: &mut Checker) {
     let config = checker.config;
@@ -143,7 +104,7 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
     for (name, value) in &backend.headers {
         let key = format!("{at}.headers[\"{name}\"]");
         header(checker, &key, name);
-        if IDENTITY.contains(&name.to_ascii_lowercase().as_str()) {
+        if is_identity(name) {
             checker.add(
                 &key,
                 "this header tells who the caller is; it cannot be fixed. Use another name",
@@ -165,7 +126,7 @@ fn header(checker: &mut Checker, at: &str, name: &str) {
             at,
             format!("`{name}` is not a header name; use letters, digits and `-`"),
         );
-    } else if RESERVED.contains(&name.to_ascii_lowercase().replace('_', "-").as_str()) {
+    } else if is_governed(&fold(&name.to_ascii_lowercase())) {
         checker.add(
             at,
             format!("`{name}` is governed by the proxy; use another name"),
@@ -173,13 +134,15 @@ fn header(checker: &mut Checker, at: &str, name: &str) {
     }
 }
 
+fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&&*fold(&name.to_ascii_lowercase()))
+}
+
 fn identity_headers(checker: &mut Checker) {
     for (name, claim) in &checker.config.identity_headers.claims {
         let at = format!("identity_headers.claims[\"{name}\"]");
         header(checker, &at, name);
-        if IDENTITY.contains(&name.to_ascii_lowercase().replace('_', "-").as_str())
-            && checker.config.identity_headers.enabled
-        {
+        if is_identity(name) && checker.config.identity_headers.enabled {
             checker.add(&at, "this header is sent already; use another name, or set identity_headers.enabled: false");
         }
         if claim.is_empty() {
