@@ -134,6 +134,7 @@ mod tests {
         for name in Name::ALL {
             match (name.kind(), name.buckets()) {
                 (Kind::Histogram, Some(buckets)) => {
+                    assert!(!buckets.is_empty(), "{name:?}");
                     assert!(buckets.windows(2).all(|pair| pair[0] < pair[1]), "{name:?}");
                 }
                 (Kind::Counter | Kind::Gauge, None) => {}
