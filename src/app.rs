@@ -86,7 +86,7 @@ impl Running {
         let mut config = loaded.config;
         let metrics = Metrics::new();
         let health = Health::new(ambient.clone());
-        let listeners = Listeners::bind(&config, &metrics)
+        let listeners = Listeners::bind(&config, &metrics, &ambient)
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
         let addresses = listeners.addresses();
         name_free_port(&mut config, &addresses);

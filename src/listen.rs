@@ -15,6 +15,7 @@ use self::bind::ListenSocket;
 use self::shared::Shared;
 use self::stages::Stage;
 use self::tls::TlsState;
+use crate::clock::Ambient;
 use crate::config::Config;
 use crate::config::listen::{Limits, Listener};
 use crate::http::{Request, Response};
@@ -64,6 +65,7 @@ struct Inner {
     /// Those that are bound and not yet accepted from.
     waiting: Mutex<Vec<Arc<Bound>>>,
     arrived: Notify,
+    ambient: Ambient,
     /// Where redirecting listeners lead to; set once serving.
     public_url: Arc<ArcSwapOption<PublicUrl>>,
 }
@@ -80,8 +82,12 @@ pub struct BindError {
 
 impl Listeners {
     /// Binds every listener of the configuration, and the certificates with it. Inside a runtime only.
-    pub fn bind(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, BindError> {
-        Self::bind_all("listen", &config.listen, &config.limits, metrics)
+    pub fn bind(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        ambient: &Ambient,
+    ) -> Result<Self, BindError> {
+        Self::bind_all("listen", &config.listen, &config.limits, metrics, ambient)
     }
 
     fn bind_all(
@@ -89,21 +95,30 @@ impl Listeners {
         listeners: &[Listener],
         limits: &Limits,
         metrics: &Arc<Metrics>,
+        ambient: &Ambient,
     ) -> Result<Self, BindError> {
         let bound = listeners
             .iter()
             .enumerate()
-            .map(|(index, listener)| bind_one(&format!("{key}[{index}]"), listener, metrics))
+            .map(|(index, listener)| {
+                bind_one(&format!("{key}[{index}]"), listener, metrics, ambient)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::of(bound, limits, metrics))
+        Ok(Self::of(bound, limits, metrics, ambient))
     }
 
-    fn of(bound: Vec<Arc<Bound>>, limits: &Limits, metrics: &Arc<Metrics>) -> Self {
+    fn of(
+        bound: Vec<Arc<Bound>>,
+        limits: &Limits,
+        metrics: &Arc<Metrics>,
+        ambient: &Ambient,
+    ) -> Self {
         let inner = Inner {
             shared: Shared::new(limits, metrics),
             waiting: Mutex::new(bound.clone()),
             bound: Mutex::new(bound),
             arrived: Notify::new(),
+            ambient: ambient.clone(),
             public_url: Arc::default(),
         };
         Self {
@@ -178,7 +193,7 @@ impl Listeners {
     /// The first thing that cannot be done; then nothing was changed, except that certificates whose files are
     /// good may be newer.
     pub fn reload(&self, config: &Config) -> Result<(), BindError> {
-        let metrics = &self.inner.shared.metrics;
+        let (metrics, ambient) = (&self.inner.shared.metrics, &self.inner.ambient);
         let mut bound = self
             .inner
             .bound
@@ -190,7 +205,7 @@ impl Listeners {
         for (index, listener) in config.listen.iter().enumerate() {
             let key = format!("listen[{index}]");
             let Some(old) = bound.iter().find(|old| *old.address == *listener.address) else {
-                let new = bind_one(&key, listener, metrics)?;
+                let new = bind_one(&key, listener, metrics, ambient)?;
                 fresh.push(Arc::clone(&new));
                 next.push(new);
                 continue;
@@ -199,9 +214,16 @@ impl Listeners {
             let tls = match (&listener.tls, before) {
                 (Some(spec), Some(state)) if state.spec == *spec => {
                     state.certificates.refresh()?;
+                    state.certificates.remind();
                     Some(state)
                 }
-                (Some(spec), _) => Some(TlsState::new(&key, &listener.address, spec, metrics)?),
+                (Some(spec), _) => Some(TlsState::new(
+                    &key,
+                    &listener.address,
+                    spec,
+                    metrics,
+                    ambient,
+                )?),
                 (None, _) => None,
             };
             changed.push((
@@ -305,11 +327,12 @@ fn bind_one(
     key: &str,
     listener: &Listener,
     metrics: &Arc<Metrics>,
+    ambient: &Ambient,
 ) -> Result<Arc<Bound>, BindError> {
     let tls = listener
         .tls
         .as_ref()
-        .map(|spec| TlsState::new(key, &listener.address, spec, metrics))
+        .map(|spec| TlsState::new(key, &listener.address, spec, metrics, ambient))
         .transpose()?;
     let socket = ListenSocket::bind(&format!("{key}.address"), &listener.address)?;
     let live = Live {

@@ -25,7 +25,30 @@ pub(super) struct Loaded {
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names of the leaf, lower case, wildcards as `*.example.com`.
     pub(super) names: Vec<String>,
+    pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
+}
+
+/// Why clients will refuse a certificate that is served all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untimely {
+    /// It has ended.
+    Expired,
+    /// It has not begun.
+    NotYetValid,
+}
+
+impl Loaded {
+    /// Whether it is out of its time (RFC 5280 section 4.1.2.5: both ends belong to it).
+    pub(super) fn untimely(&self, now: Timestamp) -> Option<Untimely> {
+        if now > self.not_after {
+            Some(Untimely::Expired)
+        } else if now < self.not_before {
+            Some(Untimely::NotYetValid)
+        } else {
+            None
+        }
+    }
 }
 
 /// Which of the two files is at fault, so that the message can name its key.
@@ -124,7 +147,7 @@ impl Files {
             .valid_dns_names()
             .map(str::to_ascii_lowercase)
             .collect();
-        let not_after = der::not_after(leaf)
+        let (not_before, not_after) = der::validity(leaf)
             .ok_or_else(|| unusable("its time of validity cannot be read".to_owned()))?;
         let private = match PrivateKeyDer::from_pem_slice(&self.key) {
             Err(pem::Error::NoItemsFound) => {
@@ -149,6 +172,7 @@ impl Files {
         Ok(Loaded {
             key: Arc::new(key),
             names,
+            not_before,
             not_after,
         })
     }

@@ -1,5 +1,5 @@
-//! Just enough DER to read when a certificate ends (RFC 5280 section 4.1). Everything that matters for
-//! security is read by rustls; this is for the gauge that warns of the end.
+//! Just enough DER to read when a certificate begins and ends (RFC 5280 section 4.1). Everything that matters for
+//! security is read by rustls; this is for the gauge and the log, which warn of the end.
 
 use crate::clock::Timestamp;
 
@@ -8,8 +8,8 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// `notAfter` of a certificate; `None` when it cannot be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+/// `notBefore` and `notAfter` of a certificate; `None` when they cannot be read.
+pub(super) fn validity(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let mut certificate = Der(Der(certificate).expect(SEQUENCE)?);
     let mut tbs = Der(certificate.expect(SEQUENCE)?);
     let (tag, _) = tbs.next()?;
@@ -19,9 +19,10 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     tbs.next()?; // signature algorithm
     tbs.next()?; // issuer
     let mut validity = Der(tbs.expect(SEQUENCE)?);
-    validity.next()?; // notBefore
     let (tag, text) = validity.next()?;
-    time(tag, text)
+    let not_before = time(tag, text)?;
+    let (tag, text) = validity.next()?;
+    Some((not_before, time(tag, text)?))
 }
 
 struct Der<'a>(&'a [u8]);
@@ -121,21 +122,22 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_real_certificate_is_read() {
+    fn beginning_and_end_of_a_real_certificate_are_read() {
         let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 9, 9);
         params.not_after = rcgen::date_time_ymd(2031, 5, 17);
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         assert_eq!(
-            not_after(certificate.der()).map(Timestamp::as_secs),
-            Some(1_936_742_400)
+            validity(certificate.der()).map(|(from, until)| (from.as_secs(), until.as_secs())),
+            Some((999_993_600, 1_936_742_400))
         );
     }
 
     proptest! {
         #[test]
         fn no_bytes_can_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = not_after(&bytes);
+            let _ = validity(&bytes);
         }
     }
 }

@@ -100,7 +100,7 @@ fn config(yaml: &str) -> Config {
 
 fn start(yaml: &str) -> Running {
     let metrics = Metrics::new();
-    let listeners = Listeners::bind(&config(yaml), &metrics).unwrap();
+    let listeners = Listeners::bind(&config(yaml), &metrics, &Ambient::system()).unwrap();
     let (handler, drain) = (Arc::new(Answers::default()), Drain::default());
     let public_url = PublicUrl::parse("https://mcp.example.com").unwrap();
     let serving = tokio::spawn(listeners.clone().serve(

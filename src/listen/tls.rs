@@ -11,7 +11,8 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 use tokio_rustls::TlsAcceptor;
 
 use super::BindError;
-use super::certificate::{CertificateError, Files, Loaded, Stamp, Which};
+use super::certificate::{CertificateError, Files, Loaded, Stamp, Untimely, Which};
+use crate::clock::Ambient;
 use crate::config::listen::{Tls, TlsVersion};
 use crate::secret::Digest;
 use crate::telemetry::metrics::{Metrics, Name};
@@ -29,6 +30,9 @@ const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
+
+/// Names of a certificate that a log line shows at most.
+const SHOWN_NAMES: usize = 10;
 
 /// TLS as one listener speaks it.
 pub(super) struct TlsState {
@@ -52,8 +56,9 @@ impl TlsState {
         listener: &str,
         spec: &Tls,
         metrics: &Arc<Metrics>,
+        ambient: &Ambient,
     ) -> Result<Arc<Self>, BindError> {
-        let certificates = Arc::new(Certificates::load(key, listener, spec, metrics)?);
+        let certificates = Arc::new(Certificates::load(key, listener, spec, metrics, ambient)?);
         let wrong = |error: &dyn std::fmt::Display| BindError {
             key: format!("{key}.tls"),
             message: format!("TLS cannot be set up: {error}"),
@@ -90,6 +95,7 @@ pub(super) struct Certificates {
     pairs: Mutex<Vec<Pair>>,
     served: ArcSwap<Served>,
     metrics: Arc<Metrics>,
+    ambient: Ambient,
 }
 
 struct Pair {
@@ -98,6 +104,8 @@ struct Pair {
     stamps: [Stamp; 2],
     digest: Digest,
     loaded: Loaded,
+    /// What the log has been told of it.
+    said: Option<Untimely>,
 }
 
 /// What is served: by name, and to those who name nobody that we know.
@@ -113,6 +121,7 @@ impl Certificates {
         listener: &str,
         spec: &Tls,
         metrics: &Arc<Metrics>,
+        ambient: &Ambient,
     ) -> Result<Self, BindError> {
         let first = crate::config::listen::Certificate {
             cert_file: spec.cert_file.clone(),
@@ -124,7 +133,7 @@ impl Certificates {
             .enumerate()
             .map(|(index, pair)| (format!("{key}.tls.certificates[{index}]"), pair.clone()));
         let specs = std::iter::once((format!("{key}.tls"), first)).chain(rest);
-        let pairs = specs
+        let mut pairs = specs
             .map(|(key, spec)| Pair::load(key, spec))
             .collect::<Result<Vec<_>, _>>()?;
         let served = served(&pairs).ok_or_else(|| BindError {
@@ -136,9 +145,11 @@ impl Certificates {
             pairs: Mutex::new(Vec::new()),
             served: ArcSwap::from_pointee(served),
             metrics: Arc::clone(metrics),
+            ambient: ambient.clone(),
         };
-        for pair in &pairs {
+        for pair in &mut pairs {
             this.show_end(pair);
+            this.warn(pair);
         }
         for result in ["ok", "refused"] {
             this.count(result, 0);
@@ -182,11 +193,55 @@ impl Certificates {
                     refused.get_or_insert(error);
                 }
             }
+            self.warn(pair);
         }
         if changed && let Some(served) = served(&pairs) {
             self.served.store(Arc::new(served));
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Tells the log again of certificates that are out of their time: somebody looks at it after a reload.
+    pub(super) fn remind(&self) {
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        for pair in pairs.iter_mut() {
+            pair.said = None;
+            self.warn(pair);
+        }
+    }
+
+    /// Tells the log, once, that a certificate is out of its time. It is served all the same: clients judge it, and
+    /// no certificate would help nobody.
+    fn warn(&self, pair: &mut Pair) {
+        let found = pair.loaded.untimely(self.ambient.now());
+        if found != pair.said
+            && let Some(found) = found
+        {
+            let names: Vec<&str> = pair
+                .loaded
+                .names
+                .iter()
+                .take(SHOWN_NAMES)
+                .map(String::as_str)
+                .collect();
+            let (not_before, not_after) = (
+                pair.loaded.not_before.rfc3339(),
+                pair.loaded.not_after.rfc3339(),
+            );
+            tracing::warn!(
+                listener = self.listener,
+                certificate = %pair.spec.cert_file.display(),
+                names = names.join(", "),
+                not_before = String::from_utf8_lossy(&not_before).as_ref(),
+                not_after = String::from_utf8_lossy(&not_after).as_ref(),
+                "{}",
+                match found {
+                    Untimely::Expired => "A certificate has expired, so clients refuse it; write a new one into its files.",
+                    Untimely::NotYetValid => "A certificate is not valid yet, so clients refuse it; check the clock of this machine and the certificate.",
+                }
+            );
+        }
+        pair.said = found;
     }
 
     fn count(&self, result: &str, by: u64) {
@@ -246,6 +301,7 @@ impl Pair {
                 stamps,
                 digest,
                 loaded,
+                said: None,
             }),
             Err(error) => Err(bind_error(&key, &error)),
         }
@@ -265,6 +321,7 @@ impl Pair {
             return Ok(false);
         }
         self.loaded = files.load(&self.spec.cert_file, &self.spec.key_file)?;
+        self.said = None;
         self.digest = digest;
         Ok(true)
     }

@@ -258,7 +258,7 @@ async fn pairs_that_cannot_be_served_are_explained() {
     issue(path, "b", &["b.example"]);
     let refused = |name: &str, further: &[&str]| {
         let config = config(&listener(path, name, further, ""));
-        Listeners::bind(&config, &Metrics::new()).unwrap_err()
+        Listeners::bind(&config, &Metrics::new(), &Ambient::system()).unwrap_err()
     };
     let error = refused("none", &[]);
     assert_eq!(error.key, "listen[0].tls.cert_file");
@@ -311,4 +311,87 @@ async fn a_handshake_that_does_not_come_ends() {
     let mut byte = [0];
     // A TLS alert, not an answer.
     assert!(!matches!(plain.read(&mut byte).await, Ok(1) if byte == *b"H"));
+}
+
+/// Collects what is logged on this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(by: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let made = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || made.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, by);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn certificates_out_of_their_time_are_served_and_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for (name, from, until) in [
+        ("old", 2019, 2020),
+        ("good", 2020, 2041),
+        ("early", 2040, 2041),
+    ] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 2, 3);
+        params.not_after = rcgen::date_time_ymd(until, 4, 5);
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(path.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        fs::write(path.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let config = config(&listener(path, "old", &["good", "early"], ""));
+    let clock = Arc::new(crate::clock::ManualClock::new(
+        crate::clock::Timestamp::from_secs(1_800_000_000),
+    ));
+    let ambient = Ambient::new(
+        Arc::clone(&clock) as _,
+        Arc::new(crate::clock::SystemRandom),
+    );
+    let mut listeners = None;
+    let said = logged(|| {
+        listeners = Some(Listeners::bind(&config, &Metrics::new(), &ambient).unwrap());
+    });
+    let listeners = listeners.unwrap();
+    assert_eq!(said.matches("WARN").count(), 2, "{said}");
+    for part in [
+        "expired",
+        "old.example",
+        "2019-02-03T00:00:00",
+        "2020-04-05T00:00:00",
+        "not valid yet",
+        "early.example",
+        "2040-02-03T00:00:00",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = logged(|| listeners.refresh_certificates());
+    assert_eq!(said, "", "each is said once");
+    let said = logged(|| listeners.reload(&config).unwrap());
+    assert_eq!(said.matches("WARN").count(), 2, "{said}");
+    // 2041-06: the good one ends while it is served.
+    clock.advance(Duration::from_secs(453_000_000));
+    let said = logged(|| listeners.refresh_certificates());
+    assert!(
+        said.contains("good.example") && said.contains("early.example"),
+        "{said}"
+    );
+    assert!(!said.contains("old.example"), "{said}");
 }

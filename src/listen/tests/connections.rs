@@ -179,7 +179,7 @@ async fn a_reload_that_cannot_be_done_changes_nothing() {
 async fn addresses_that_cannot_be_bound_are_explained() {
     let refused = |address: &str| {
         let yaml = format!("listen: [{{ address: '{address}' }}]");
-        Listeners::bind(&config(&yaml), &Metrics::new()).unwrap_err()
+        Listeners::bind(&config(&yaml), &Metrics::new(), &Ambient::system()).unwrap_err()
     };
     assert!(
         refused("192.0.2.1:8080")
