@@ -28,6 +28,7 @@ mod activity;
 mod bind;
 mod certificate;
 mod der;
+mod late;
 mod permits;
 mod redirect;
 mod serve;

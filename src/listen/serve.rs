@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::Handler;
 use super::accept::Server;
 use super::activity::{Activity, InRequest, Waiting};
+use super::late;
 use super::redirect;
 use super::shared::{Shared, Tuning};
 use super::stages::Stage;
@@ -58,11 +59,19 @@ pub(super) async fn http<H: Handler>(
     let shared = &server.shared;
     let io = TokioIo::new(io);
     let outcome = if http2 {
-        let connection = Box::pin(tuning.http2.serve_connection(io, service));
-        drive(connection, &activity, &tuning, shared).await
+        let mut connection = Box::pin(tuning.http2.serve_connection(io, service));
+        drive(connection.as_mut(), &activity, &tuning, shared).await
     } else {
-        let connection = Box::pin(tuning.http1.serve_connection(io, service).with_upgrades());
-        drive(connection, &activity, &tuning, shared).await
+        let mut connection = Box::pin(tuning.http1.serve_connection(io, service).with_upgrades());
+        let outcome = drive(connection.as_mut(), &activity, &tuning, shared).await;
+        if let Err(Ended::TimedOut(Waiting::Head)) = outcome
+            && let Some(parts) = Pin::into_inner(connection).into_parts()
+            // Whoever has said nothing has asked nothing.
+            && !parts.read_buf.is_empty()
+        {
+            Box::pin(late::answer(parts.io.into_inner())).await;
+        }
+        outcome
     };
     if let Err(error) = outcome {
         tracing::debug!(listener = %conn.listener, peer = ?conn.peer, error = %error, "A connection ended early.");
@@ -115,7 +124,7 @@ where
 /// Polls a connection, its one timer, and the bell of the drain. The connection is boxed: every place that it
 /// passed through would keep room for it in this task.
 async fn drive(
-    mut connection: Pin<Box<impl Connection>>,
+    mut connection: Pin<&mut impl Connection>,
     activity: &Activity,
     tuning: &Tuning,
     shared: &Shared,

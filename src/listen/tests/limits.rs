@@ -21,6 +21,11 @@ async fn a_slow_head_is_cut_off_and_a_pause_between_requests_is_not() {
         .unwrap();
     assert_eq!(ask(&mut pausing, "/").await.0, 200);
     let answered = Instant::now();
+    let (status, head, body) = answer(&mut slow).await;
+    assert_eq!(status, 408);
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert!(body.contains("request_timeout"), "{body}");
+    // Nobody asked anything there, so nothing is answered.
     assert!(closed(&mut slow).await && closed(&mut silent).await);
     assert!(began.elapsed() >= Duration::from_millis(400));
     assert!(closed(&mut pausing).await);
@@ -42,6 +47,7 @@ async fn bytes_one_by_one_do_not_prolong_a_head() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
+    assert_eq!(answer(&mut read).await.0, 408);
     assert!(closed(&mut read).await);
     tokio::time::timeout(PATIENCE, dripping)
         .await
