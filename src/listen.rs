@@ -51,6 +51,11 @@ pub trait Handler: Send + Sync + 'static {
         conn: Arc<Conn>,
         request: Request,
     ) -> impl Future<Output = Response> + Send;
+
+    /// Notes an answer by which a listener led a client to https.
+    fn led_away(&self, conn: Arc<Conn>, head: &http::request::Parts, status: http::StatusCode) {
+        let _ = (conn, head, status);
+    }
 }
 
 /// Bound listeners. A handle: clones are the same listeners, so that one can serve and another reload.

@@ -3,6 +3,7 @@
 
 mod exit;
 mod forward_auth;
+mod led_away;
 mod own;
 mod record;
 
@@ -216,6 +217,12 @@ impl Handler for Proxy {
             Some(observer) => response.map(|body| access::observe(body, observer)),
             None => response,
         }
+    }
+
+    fn led_away(&self, conn: Arc<Conn>, head: &Parts, status: http::StatusCode) {
+        let snapshot = self.snapshot.load();
+        let inbound = Inbound::new(&self.ambient, conn, &head.headers, &snapshot.trusted);
+        led_away::record(inbound, head, status, &self.access);
     }
 }
 

@@ -206,9 +206,10 @@ async fn answer<H: Handler>(
         )
     } else if redirect {
         let public_url = server.public_url.load();
-        let response =
-            redirect::to_public_url(public_url.as_deref(), request.method(), request.uri());
-        redirect::count(&server.shared.metrics, request.method(), response.status());
+        let (head, _) = request.into_parts();
+        let response = redirect::to_public_url(public_url.as_deref(), &head.method, &head.uri);
+        redirect::count(&server.shared.metrics, &head.method, response.status());
+        server.handler.led_away(conn, &head, response.status());
         response
     } else {
         let handler = Arc::clone(&server.handler);

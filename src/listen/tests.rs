@@ -25,9 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Answers {
     entered: Notify,
     release: Notify,
+    led: Mutex<Vec<(String, u16)>>,
 }
 
 impl Handler for Answers {
+    fn led_away(&self, conn: Arc<Conn>, head: &http::request::Parts, status: StatusCode) {
+        let line = format!("{} {} {}", conn.listener, head.method, head.uri.path());
+        self.led.lock().unwrap().push((line, status.as_u16()));
+    }
+
     async fn handle(self: Arc<Self>, conn: Arc<Conn>, mut request: Request) -> Response {
         let mut status = StatusCode::OK;
         match request.uri().path() {

@@ -97,6 +97,13 @@ async fn redirecting_listeners_lead_to_the_public_url_whatever_host_says() {
         .await
         .unwrap();
     assert_eq!(answer(&mut client).await.0, 308);
+    assert_eq!(
+        *running.handler.led.lock().unwrap(),
+        [
+            ("127.0.0.1:0 GET /a%20b/../c".to_owned(), 301),
+            ("127.0.0.1:0 POST /mcp".to_owned(), 308)
+        ]
+    );
     let counted = "mcp_proxy_requests_total{status=\"301\",method=\"GET\",route=\"_redirect\"}";
     assert!((running.metric(counted) - 1.0).abs() < 0.1);
 }

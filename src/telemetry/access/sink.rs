@@ -83,6 +83,18 @@ impl AccessLog {
         self.shared.enabled.load(Ordering::Relaxed)
     }
 
+    /// Writes the line of an answer without a body, which has ended.
+    pub fn note(&self, record: &Record) {
+        self.write(
+            record,
+            Ending {
+                bytes_out: 0,
+                took: record.to_head,
+                complete: true,
+            },
+        );
+    }
+
     pub(super) fn write(&self, record: &Record, ending: Ending) {
         if !self.enabled() {
             return;
