@@ -2,11 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny bench check clean-parts
+.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny fuzz bench check clean-parts
 
 CARGO ?= cargo
 # Tests that work at once. Every one of them may start servers of its own.
 TEST_THREADS ?= $(shell nproc)
+# Seconds for each fuzz target.
+FUZZ_TIME ?= 60
 DENY_VERSION := 0.20.2
 
 help: ## Show this list
@@ -54,6 +56,12 @@ deny: ## Check licences, sources and banned crates (ADVISORIES=1: known vulnerab
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked
 	$(CARGO) deny --locked check $(if $(ADVISORIES),advisories) bans licenses sources
 	@$(if $(ADVISORIES),,echo "deny: advisories were skipped, for their database comes from the internet; ADVISORIES=1 checks them")
+
+fuzz: ## Fuzz the readers of strangers' bytes, each for FUZZ_TIME seconds (needs a nightly toolchain and cargo-fuzz)
+	@for target in $$(ls fuzz/seeds); do \
+	  mkdir -p fuzz/corpus/$$target; \
+	  $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_TIME) || exit 1; \
+	done
 
 bench: ## Compare the proxy with nginx on this machine
 	./benches/compare/run.sh

@@ -422,5 +422,16 @@ impl Identity {
     }
 }
 
+/// Reads a token as far as it is read before its signature is checked; tells whether it could be one. For fuzzing.
+pub(crate) fn could_be_token(token: &str, now: Timestamp) -> bool {
+    let skew = std::time::Duration::from_secs(30);
+    jwt::parse(token).is_ok_and(|parsed| {
+        let signed = parsed.signature().is_ok();
+        let facts = jwt::times(&parsed.payload, now, skew)
+            .and_then(|expires| jwt::facts(&parsed.payload, expires));
+        signed && facts.is_ok()
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::legacy::Endpoints;
+pub(crate) use self::legacy::fuzz::is_refused as is_refused_endpoint;
 use self::request::HeadRules;
 use self::response::Relayed;
 use crate::authn::{Credential, Identity};

@@ -68,3 +68,6 @@ pub mod telemetry;
 pub mod app;
 pub mod cli;
 pub mod lifecycle;
+
+// What fuzzing throws bytes at.
+pub mod fuzz;

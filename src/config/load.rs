@@ -202,23 +202,45 @@ fn read_files(
                 continue;
             }
         };
-        match yaml::parse(&named, &text) {
-            Ok(mut parsed) => {
-                let root = KeyPath::root();
-                substitute(
-                    &mut parsed.tree,
-                    &root,
-                    Some(Shape::root()),
-                    env,
-                    &parsed.origins,
-                    problems,
-                );
-                layers.merge(parsed.tree, &parsed.origins);
-            }
-            Err(found) => problems.extend(found),
-        }
+        take_in(&named, &text, env, layers, problems);
     }
     files
+}
+
+fn take_in(
+    file: &Arc<PathBuf>,
+    text: &str,
+    env: &BTreeMap<String, String>,
+    layers: &mut Layers,
+    problems: &mut Vec<Problem>,
+) {
+    match yaml::parse(file, text) {
+        Ok(mut parsed) => {
+            let root = KeyPath::root();
+            substitute(
+                &mut parsed.tree,
+                &root,
+                Some(Shape::root()),
+                env,
+                &parsed.origins,
+                problems,
+            );
+            layers.merge(parsed.tree, &parsed.origins);
+        }
+        Err(found) => problems.extend(found),
+    }
+}
+
+/// Reads and checks the text of one file, with neither environment nor flags; tells whether it is right.
+pub(crate) fn is_right(text: &str) -> bool {
+    let (mut problems, mut warnings, mut layers) = (Vec::new(), Vec::new(), Layers::new());
+    let env = BTreeMap::new();
+    take_in(&Arc::default(), text, &env, &mut layers, &mut problems);
+    let decoded = decode::decode(&mut layers, &mut problems);
+    let found = decoded
+        .config
+        .map(|config| check::run(&config, &decoded.left_out, &mut warnings));
+    problems.is_empty() && found.is_some_and(|found| found.is_empty())
 }
 
 /// Puts the environment's values in the place of `${NAME}`.

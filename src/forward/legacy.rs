@@ -5,6 +5,8 @@
 //! On a subtree it is mapped back below the route's prefix. Where there is no such path (an exact route, or a path
 //! outside of the backend's own), it is sealed to the caller and the route: `/x?mcp_endpoint=…`.
 
+pub(super) mod fuzz;
+
 use std::sync::Arc;
 
 use base64::Engine;

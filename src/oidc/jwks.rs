@@ -46,6 +46,11 @@ const MAX_NEGATIVE: usize = 256;
 /// A `kid` that is longer is nobody's.
 const MAX_KID: usize = 512;
 
+/// Whether a document is a key set with a usable key. For fuzzing.
+pub(crate) fn is_key_set(document: &[u8]) -> bool {
+    set::parse(document).is_ok_and(|(keys, _)| !keys.is_empty())
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -357,10 +362,7 @@ impl KeySet {
         if named.peek().is_none() {
             return Fitting::None;
         }
-        let keys: Vec<_> = named
-            .filter(|key| key.fits(algorithm))
-            .cloned()
-            .collect();
+        let keys: Vec<_> = named.filter(|key| key.fits(algorithm)).cloned().collect();
         match (keys.is_empty(), exact) {
             (false, _) => Fitting::Keys(keys),
             (true, true) => Fitting::WrongAlgorithm,

@@ -9,6 +9,7 @@ mod architecture;
 mod browser_pages;
 mod cli;
 mod conformance;
+mod fuzz_seeds;
 mod harness;
 mod issuer;
 mod login_keycloak;
