@@ -29,7 +29,7 @@ use self::issuers::Issuers;
 use self::meters::{Meters, NOBODY};
 use self::refusal::Refusal;
 use self::session::{Navigations, cookie_counts};
-use crate::claims::Claims;
+use crate::claims::{Claims, Tag};
 use crate::clock::{Ambient, Timestamp};
 use crate::config::Config;
 use crate::config::authn::Mode;
@@ -280,12 +280,7 @@ impl Authn {
         target: &Target,
         inbound: &Inbound,
     ) -> Result<Result<Caller, Reject>, Refusal> {
-        let token =
-            token(header).inspect_err(|refusal| self.meters.denied(NOBODY, FLOW, *refusal))?;
-        let judged = self
-            .bearer
-            .judge(header.as_bytes(), token, target, inbound)
-            .await;
+        let judged = self.bearer.judge(header, target, inbound).await;
         let issuer = judged.issuer.as_deref();
         let label = issuer.map_or(NOBODY, |issuer| &*issuer.label);
         match judged.outcome {
@@ -400,6 +395,7 @@ fn fixed_user() -> Identity {
             preferred_username: Some("bypass-user".to_owned()),
             groups: Vec::new(),
             all: Arc::new(all),
+            tag: Tag::default(),
         }),
         credential: Credential::Bypass,
         scopes: Arc::from([]),

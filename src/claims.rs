@@ -1,12 +1,13 @@
 //! What an issuer said about a subject, read through the claim map of that issuer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::oidc::ClaimMap;
 use crate::ids::Subject;
+use crate::secret::Digest;
 
 /// Verified claims of one subject. Made from a verified token, a verified userinfo answer or a configured
 /// principal; never from anything that a client merely said.
@@ -24,6 +25,19 @@ pub struct Claims {
     pub groups: Vec<String>,
     /// Everything else that was said.
     pub all: Arc<Map<String, Value>>,
+    /// Made when first asked for.
+    #[serde(skip)]
+    pub(crate) tag: Tag,
+}
+
+/// The subject's [`Claims::tag`], once it was made. It follows from the subject, so it makes no difference.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tag(OnceLock<[u8; 16]>);
+
+impl PartialEq for Tag {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Claims {
@@ -65,13 +79,38 @@ impl Claims {
             groups,
             subject,
             all: Arc::new(all),
+            tag: Tag::default(),
         }
+    }
+
+    /// The subject as logs show it: the first 8 bytes of the SHA-256 of issuer and subject, in hex. The same person
+    /// is recognised in all lines and not named in any.
+    pub fn tag(&self) -> [u8; 16] {
+        *self.tag.0.get_or_init(|| {
+            let subject = &self.subject;
+            let mut text = Vec::with_capacity(subject.issuer.len() + subject.subject.len() + 1);
+            text.extend_from_slice(subject.issuer.as_bytes());
+            text.push(0);
+            text.extend_from_slice(subject.subject.as_bytes());
+            hex(Digest::of(&text).as_bytes())
+        })
     }
 
     /// The claim at a path (see [`ClaimMap`]).
     pub fn get(&self, path: &str) -> Option<&Value> {
         lookup(&self.all, path)
     }
+}
+
+/// The first 8 bytes in hex.
+fn hex(bytes: &[u8; 32]) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = [0; 16];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    out
 }
 
 /// Finds `a.b.c`: a claim of that whole name first, then the longest prefix that is an object.
@@ -121,6 +160,24 @@ mod tests {
         );
         assert_eq!(read.groups, ["a", "b", "c"]);
         assert_eq!(read.email, None);
+    }
+
+    #[test]
+    fn a_tag_tells_subjects_apart_and_names_nobody() {
+        let of = |issuer: &str, subject: &str| {
+            let subject = Subject {
+                issuer: issuer.into(),
+                subject: subject.into(),
+            };
+            Claims::read(subject, Map::new(), &ClaimMap::default())
+        };
+        // printf 'https://idp\\0ann' | sha256sum
+        let ann = of("https://idp", "ann");
+        assert_eq!(ann.tag(), *b"9fe902ec6a3fbb98");
+        assert_eq!(ann.tag(), ann.clone().tag());
+        assert_ne!(ann.tag(), of("https://idp", "bob").tag());
+        assert_ne!(ann.tag(), of("https://id", "pann").tag());
+        assert_eq!(ann, of("https://idp", "ann"), "asked for or not");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Time and chance as arguments, so that tests can step the one and repeat the other.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -95,6 +96,9 @@ impl Timestamp {
     }
 }
 
+/// Bytes of a random name.
+pub const NAME: usize = 16;
+
 /// Where the time of day comes from. Deadlines of connections use tokio's monotonic clock instead.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
@@ -105,6 +109,12 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Random: Send + Sync + 'static {
     /// Fills the buffer with bytes fit for keys and identifiers.
     fn fill(&self, buffer: &mut [u8]);
+    /// Bytes for a name that everybody may see. They may come from a reserve, which keys must not.
+    fn name(&self) -> [u8; NAME] {
+        let mut name = [0; NAME];
+        self.fill(&mut name);
+        name
+    }
 }
 
 /// Time and chance together, handed to whatever needs either.
@@ -128,6 +138,12 @@ impl Ambient {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Random bytes for a name that everybody may see, as there is one for each request; never for anything that has
+    /// to stay secret until it is used.
+    pub fn name(&self) -> [u8; NAME] {
+        self.random.name()
     }
 
     /// An array of random bytes.
@@ -173,6 +189,23 @@ impl Random for SystemRandom {
             aws_lc_rs::rand::fill(buffer).is_ok(),
             "the system gives no random bytes"
         );
+    }
+
+    fn name(&self) -> [u8; NAME] {
+        /// Names that are drawn at once: one draw costs as much as many.
+        const RESERVE: usize = 64;
+        thread_local! {
+            static NAMES: RefCell<Vec<[u8; NAME]>> = const { RefCell::new(Vec::new()) };
+        }
+        NAMES.with_borrow_mut(|names| {
+            names.pop().unwrap_or_else(|| {
+                let mut drawn = [[0; NAME]; RESERVE];
+                self.fill(drawn.as_flattened_mut());
+                let [first, rest @ ..] = drawn;
+                names.extend(rest);
+                first
+            })
+        })
     }
 }
 
@@ -230,7 +263,17 @@ impl Random for SeededRandom {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn names_do_not_repeat_within_a_thread_or_between_threads() {
+        let names = || -> Vec<_> { (0..1000).map(|_| SystemRandom.name()).collect() };
+        let other = std::thread::spawn(names).join().unwrap();
+        let all: HashSet<_> = names().into_iter().chain(other).collect();
+        assert_eq!(all.len(), 2000);
+    }
 
     #[test]
     fn moments_are_written_as_rfc_3339() {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{Credential, Identity};
-use crate::claims::Claims;
+use crate::claims::{Claims, Tag};
 use crate::config::authn::ApiKey;
 use crate::ids::Subject;
 use crate::secret::Digest;
@@ -100,6 +100,7 @@ fn principal(key: &ApiKey) -> Identity {
             preferred_username: Some(key.name.clone()),
             groups: key.groups.clone(),
             all: Arc::new(all),
+            tag: Tag::default(),
         }),
         credential: Credential::ApiKey,
         scopes: Arc::from([]),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use metrics::{Counter, Histogram};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -13,7 +14,7 @@ use quick_cache::sync::Cache;
 use super::issuers::{Issuer, Issuers, NoIssuer};
 use super::jwt;
 use super::refusal::Refusal;
-use super::{Credential, Identity};
+use super::{Credential, Identity, token};
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::http::Inbound;
@@ -97,15 +98,14 @@ impl Bearer {
         }
     }
 
-    /// Judges the token of an `Authorization` header (`header` is all of its value) for a target.
+    /// Judges the token of an `Authorization` header for a target.
     pub(super) async fn judge(
         &self,
-        header: &[u8],
-        token: &str,
+        header: &HeaderValue,
         target: &Target,
         inbound: &Inbound,
     ) -> Judged {
-        match self.verified(header, token, inbound).await {
+        match self.verified(header, inbound).await {
             Ok(verified) => Judged {
                 outcome: admit(&verified, target),
                 issuer: Some(Arc::clone(&verified.issuer)),
@@ -119,22 +119,25 @@ impl Bearer {
 
     async fn verified(
         &self,
-        header: &[u8],
-        token: &str,
+        header: &HeaderValue,
         inbound: &Inbound,
     ) -> Result<Arc<Verified>, (Option<Arc<Issuer>>, Failure)> {
         let now = inbound.received;
-        if let Some(known) = inbound.conn.memo.recall::<Verified>(header)
+        if let Some(known) = inbound.conn.memo.recall::<Verified>(header.as_bytes())
             && self.is_fresh(&known, now)
         {
             self.hits.increment(1);
             return Ok(known);
         }
+        let token = token(header).map_err(|refusal| (None, Failure::Refused(refusal)))?;
         let digest = *Digest::of(token).as_bytes();
         match self.cache.get(&digest) {
             Some(known) if self.is_fresh(&known, now) => {
                 self.hits.increment(1);
-                inbound.conn.memo.remember(header, Arc::clone(&known));
+                inbound
+                    .conn
+                    .memo
+                    .remember(header.as_bytes(), Arc::clone(&known));
                 return Ok(known);
             }
             Some(_) => self.stale.increment(1),
@@ -146,7 +149,10 @@ impl Bearer {
         self.duration.record(began.elapsed());
         let verified = Arc::new(verified?);
         self.cache.insert(digest, Arc::clone(&verified));
-        inbound.conn.memo.remember(header, Arc::clone(&verified));
+        inbound
+            .conn
+            .memo
+            .remember(header.as_bytes(), Arc::clone(&verified));
         Ok(verified)
     }
 

@@ -45,7 +45,7 @@ impl Inbound {
             Said::default()
         };
         Self {
-            id: RequestId::new(ambient.random()),
+            id: RequestId::new(ambient.name()),
             received: ambient.now(),
             started: Instant::now(),
             client: said.client.or_else(|| conn.peer.ip()),

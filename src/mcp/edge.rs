@@ -113,6 +113,10 @@ impl Edge {
         {
             return true;
         }
+        // What a name for this machine is most often; the rest is for the parser.
+        if self.loopback && is_plain_loopback(asked) {
+            return true;
+        }
         // The same with the default port written out, and other spellings that mean the same host.
         if asked.contains(['@', '/', '\\', '?', '#']) {
             return false;
@@ -265,6 +269,17 @@ fn is_loopback_origin(text: &str) -> bool {
     matches!(url.scheme(), "http" | "https")
         && url.origin().ascii_serialization() == text
         && url.host().is_some_and(|host| is_loopback(&host.to_owned()))
+}
+
+/// `localhost`, `127.0.0.1` or `[::1]`, with or without a port.
+fn is_plain_loopback(asked: &str) -> bool {
+    let is_port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        let (host, rest) = asked.split_at_checked(name.len()).unwrap_or_default();
+        host.eq_ignore_ascii_case(name)
+            && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+    })
 }
 
 fn is_loopback(host: &url::Host<String>) -> bool {

@@ -11,7 +11,6 @@ use crate::http::{Inbound, Request};
 use crate::mcp::Call;
 use crate::mcp::edge::Origin;
 use crate::route::{Route, Target};
-use crate::secret::Digest;
 use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
 use crate::telemetry::requests::{RequestMetrics, Row};
 
@@ -109,12 +108,7 @@ impl Flight {
         if !self.log.enabled() {
             return;
         }
-        let subject = &identity.claims().subject;
-        let mut text = Vec::with_capacity(subject.issuer.len() + subject.subject.len() + 1);
-        text.extend_from_slice(subject.issuer.as_bytes());
-        text.push(0);
-        text.extend_from_slice(subject.subject.as_bytes());
-        self.subject = Some(hex(Digest::of(&text).as_bytes()));
+        self.subject = Some(identity.claims().tag());
     }
 
     pub(super) fn sent(&mut self, at: Instant) {
@@ -185,15 +179,4 @@ impl Drop for Flight {
         // The observer records the end as it is dropped.
         drop(self.observer(status, None));
     }
-}
-
-/// The first 8 bytes in hex.
-fn hex(bytes: &[u8; 32]) -> [u8; 16] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = [0; 16];
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    out
 }
