@@ -10,6 +10,7 @@ mod websocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::EXPECT;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -166,7 +167,8 @@ impl Forwarder {
         limit: u64,
     ) -> Result<(http::Request<RequestBody>, Option<Upload>), Reject> {
         let (parts, body) = request.into_parts();
-        let (body, upload) = self.guard(body, limit)?;
+        let waits = parts.headers.contains_key(EXPECT);
+        let (body, upload) = self.guard(body, limit, waits)?;
         let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = parts.method;
         *outgoing.uri_mut() = uri.into();
@@ -175,18 +177,22 @@ impl Forwarder {
         Ok((outgoing, upload))
     }
 
-    /// Bounds a streamed body in size and in silence.
+    /// Bounds a streamed body in size and in silence. `waits`: the client sends it only when it is asked for it.
     fn guard(
         &self,
         body: RequestBody,
         limit: u64,
+        waits: bool,
     ) -> Result<(RequestBody, Option<Upload>), Reject> {
         match body {
             RequestBody::Incoming(body) if http_body::Body::is_end_stream(&body) => {
                 Ok((RequestBody::Empty, None))
             }
             RequestBody::Incoming(body) => {
-                let (guarded, upload) = Guarded::new(body, limit, self.body_timeout)?;
+                let (mut guarded, upload) = Guarded::new(body, limit, self.body_timeout)?;
+                if !waits && let Some(whole) = guarded.whole() {
+                    return Ok((RequestBody::full(whole), None));
+                }
                 Ok((RequestBody::Guarded(Box::new(guarded)), Some(upload)))
             }
             whole => Ok((whole, None)),

@@ -5,11 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONNECTION,
-    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -56,22 +52,9 @@ pub(super) fn relay(
 ) -> Result<Response, Reject> {
     let Answer { response, lease } = answer;
     let (mut head, body) = response.into_parts();
-    clean(&mut head.headers, &rules.cookies, inbound);
+    clean(&mut head.headers, &rules.cookies, inbound, relayed.is_mcp);
     if relayed.sandboxed {
         sandbox(&mut head.headers);
-    }
-    if relayed.is_mcp {
-        // Who may read across origins is answered at the edge, and only once.
-        for name in [
-            ACCESS_CONTROL_ALLOW_ORIGIN,
-            ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE,
-        ] {
-            head.headers.remove(name);
-        }
     }
     head.version = http::Version::HTTP_11;
     // Upgrades have a way of their own; a 101 that nobody asked for cannot be relayed.
@@ -100,18 +83,19 @@ pub(super) fn relay(
     Ok(Response::from_parts(head, body))
 }
 
-/// Takes out of an answer's head what means one connection only, and what speaks for our origin.
-pub(super) fn clean(headers: &mut HeaderMap, ours: &CookieNames, inbound: &Inbound) {
-    // The usual ones first, so that mostly there is nothing to remember.
+/// Takes out of an answer's head what means one connection only, and what speaks for our origin; on `mcp` routes also
+/// who may read across origins, which is answered at the edge, and only once.
+pub(super) fn clean(headers: &mut HeaderMap, ours: &CookieNames, inbound: &Inbound, is_mcp: bool) {
+    // One pass over the few that are there, rather than a look for each that might be.
     let listed = connection_listed(headers);
-    headers.remove(CONNECTION);
-    headers.remove("keep-alive");
-    headers.remove(TRANSFER_ENCODING);
     for name in &listed {
         headers.remove(name.as_str());
     }
-    let not_theirs =
-        |name: &&HeaderName| is_hop_by_hop(name.as_str()) || is_not_the_backends(name.as_str());
+    let not_theirs = |name: &&HeaderName| {
+        is_hop_by_hop(name.as_str())
+            || is_not_the_backends(name.as_str())
+            || is_mcp && is_cors(name.as_str())
+    };
     let gone: Vec<HeaderName> = headers.keys().filter(not_theirs).cloned().collect();
     for name in gone {
         headers.remove(name);
@@ -122,6 +106,21 @@ pub(super) fn clean(headers: &mut HeaderMap, ours: &CookieNames, inbound: &Inbou
     if let Ok(id) = HeaderValue::from_bytes(&inbound.id.hex()) {
         headers.insert(REQUEST_ID, id);
     }
+}
+
+/// The answers of the CORS protocol (Fetch standard, section 3.3.3).
+fn is_cors(name: &str) -> bool {
+    matches!(
+        name.strip_prefix("access-control-"),
+        Some(
+            "allow-origin"
+                | "allow-credentials"
+                | "allow-headers"
+                | "allow-methods"
+                | "expose-headers"
+                | "max-age"
+        )
+    )
 }
 
 fn drop_our_cookies(headers: &mut HeaderMap, ours: &CookieNames) {

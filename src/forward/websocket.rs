@@ -87,7 +87,7 @@ impl Forwarder {
         }
         let server = switched.then(|| hyper::upgrade::on(&mut response));
         let (mut head, body) = response.into_parts();
-        clean(&mut head.headers, &self.rules.cookies, inbound);
+        clean(&mut head.headers, &self.rules.cookies, inbound, false);
         let Some(server) = server else {
             if !trust_content {
                 sandbox(&mut head.headers);

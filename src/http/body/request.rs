@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,9 @@ use hyper::body::Incoming;
 
 use super::{BodyError, IdleTimer};
 use crate::reject::{Code, Fault, Reject};
+
+/// Bodies up to this length are sent whole when they are there at once.
+const SMALL: u64 = 64 << 10;
 
 /// A request's body: from a connection, or already whole. Trailers are not handed on in any form: a backend
 /// that merges them into the headers would take them for ours.
@@ -50,7 +53,9 @@ impl RequestBody {
                 };
             }
             Self::Incoming(body) => body,
-            Self::Guarded(guarded) => guarded.body,
+            Self::Guarded(guarded) if guarded.first.is_none() => guarded.body,
+            // A part of it has gone its way.
+            Self::Guarded(_) => return Err(UploadState::Broken.reject(0)),
         };
         let hint = body.size_hint();
         if hint.lower() > limit as u64 {
@@ -149,7 +154,7 @@ impl HttpBody for RequestBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Guarded(guarded) => guarded.body.is_end_stream(),
+            Self::Guarded(guarded) => guarded.first.is_none() && guarded.body.is_end_stream(),
         }
     }
 
@@ -158,7 +163,7 @@ impl HttpBody for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Incoming(body) => body.size_hint(),
-            Self::Guarded(guarded) => guarded.body.size_hint(),
+            Self::Guarded(guarded) => guarded.size_hint(),
         }
     }
 }
@@ -166,6 +171,8 @@ impl HttpBody for RequestBody {
 /// A body on its way to a backend, bounded in size and in silence. What became of it can be read from its
 /// [`Upload`] while the backend's connection holds the body.
 pub struct Guarded {
+    /// What has come already.
+    first: Option<Bytes>,
     body: Incoming,
     left: u64,
     timer: IdleTimer,
@@ -184,6 +191,7 @@ impl Guarded {
         }
         let upload = Upload::default();
         let guarded = Self {
+            first: None,
             body,
             left: limit,
             timer: IdleTimer::new(idle),
@@ -192,7 +200,50 @@ impl Guarded {
         Ok((guarded, upload))
     }
 
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(first));
+        }
+        hint
+    }
+
+    /// All of the body, if it is short and came together with the head, as most do: then it need not be streamed.
+    /// What came of it otherwise is the first to be sent on. Asks the client for the body, if it waits for that.
+    pub(crate) fn whole(&mut self) -> Option<Bytes> {
+        if self
+            .body
+            .size_hint()
+            .exact()
+            .is_none_or(|length| length > SMALL)
+        {
+            return None;
+        }
+        let mut nobody = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(data))) = self.poll_data(&mut nobody) else {
+            // Pending, or failed, in which case `upload` says so and goes on saying so.
+            return None;
+        };
+        if self.body.is_end_stream() {
+            return Some(data);
+        }
+        self.first = Some(data);
+        None
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if matches!(
+            self.upload.state(),
+            UploadState::TooLarge | UploadState::Slow | UploadState::Broken
+        ) {
+            return Poll::Ready(Some(Err(Self::failed())));
+        }
         let broken = match poll_data(&mut self.body, cx) {
             Poll::Ready(Some(Ok(data))) => {
                 if let Some(left) = self.left.checked_sub(data.len() as u64) {
@@ -216,10 +267,12 @@ impl Guarded {
             },
         };
         self.upload.set(broken);
-        // An error, not an end: the backend must not take a part for the whole.
-        Poll::Ready(Some(Err(
-            "the request's body was not read to its end".into()
-        )))
+        Poll::Ready(Some(Err(Self::failed())))
+    }
+
+    /// An error, not an end: the backend must not take a part for the whole.
+    fn failed() -> BodyError {
+        "the request's body was not read to its end".into()
     }
 }
 
