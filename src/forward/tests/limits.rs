@@ -42,6 +42,32 @@ async fn a_body_that_stops_coming_is_408() {
 }
 
 #[tokio::test]
+async fn a_short_body_arrives_whole_however_it_came() {
+    let backend = Backend::answering(OK).await;
+    let front = Front::start(simple(backend.address, "", "")).await;
+    let mut stream = front.connect().await;
+    for pieces in [
+        &["hello world"][..],
+        &["hello", " world"],
+        &["", "hello world"],
+        &["h", "ello", " world"],
+    ] {
+        let head = "POST /app/ HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n";
+        say(&mut stream, &format!("{head}{}", pieces[0])).await;
+        for piece in &pieces[1..] {
+            // Whether it is read by itself makes no difference to the outcome.
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            say(&mut stream, piece).await;
+        }
+        assert_eq!(Reply::read(&mut stream).await.status, 200, "{pieces:?}");
+        let seen = backend.seen().pop().unwrap();
+        assert!(seen.contains("content-length: 11\r\n"), "{seen}");
+        assert!(seen.ends_with("\r\n\r\nhello world"), "{seen}");
+    }
+    assert_eq!(backend.seen().len(), 4);
+}
+
+#[tokio::test]
 async fn a_collected_body_is_bounded_too() {
     let backend = Backend::answering(OK).await;
     let front = Front::start(simple(backend.address, "", "")).await;
