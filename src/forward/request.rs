@@ -146,6 +146,11 @@ impl HeadRules {
         };
         let mut text = BytesMut::with_capacity(224);
         let peer = inbound.conn.peer.ip();
+        // Written once: three headers hold it.
+        if let Some(client) = inbound.client {
+            let _ = write!(text, "{client}");
+        }
+        let client = text.split().freeze();
         if self.trusted.believes(inbound.conn.peer) {
             chain(
                 from,
@@ -153,24 +158,27 @@ impl HeadRules {
                 &mut text,
             );
         }
-        if let Some(peer) = peer {
-            if !text.is_empty() {
-                text.extend_from_slice(b", ");
+        if text.is_empty() && peer == inbound.client {
+            insert(to, FORWARDED_FOR, client.clone());
+        } else {
+            if let Some(peer) = peer {
+                if !text.is_empty() {
+                    text.extend_from_slice(b", ");
+                }
+                let _ = write!(text, "{peer}");
             }
-            let _ = write!(text, "{peer}");
+            insert(to, FORWARDED_FOR, text.split().freeze());
         }
-        insert(to, FORWARDED_FOR, text.split().freeze());
-        let _ = match inbound.client {
-            Some(client) => write!(text, "{client}"),
-            None => Ok(()),
-        };
-        insert(to, REAL_IP, text.split().freeze());
+        insert(to, REAL_IP, client.clone());
         // RFC 7239 section 6: IPv6 addresses are bracketed and quoted.
-        let _ = match inbound.client {
-            Some(IpAddr::V6(client)) => write!(text, "for=\"[{client}]\""),
-            Some(IpAddr::V4(client)) => write!(text, "for={client}"),
-            None => write!(text, "for=unknown"),
+        let [before, after] = match inbound.client {
+            Some(IpAddr::V6(_)) => ["for=\"[", "]\""],
+            Some(IpAddr::V4(_)) => ["for=", ""],
+            None => ["for=unknown", ""],
         };
+        text.extend_from_slice(before.as_bytes());
+        text.extend_from_slice(&client);
+        text.extend_from_slice(after.as_bytes());
         let _ = write!(text, ";host=\"{}\";proto={proto}", self.authority);
         insert(to, FORWARDED, text.split().freeze());
         text.extend_from_slice(&inbound.id.hex());
