@@ -27,4 +27,5 @@ mod token;
 mod userinfo;
 
 pub use self::browser::Browser;
+pub use self::login::Wish;
 pub use self::provider::Provider;

@@ -88,8 +88,9 @@ impl fmt::Display for PublicUrl {
 pub struct ReturnTo(String);
 
 impl ReturnTo {
-    /// Longest return address that is kept, in bytes.
-    pub const MAX: usize = 2048;
+    /// Longest return address that is kept, in bytes. An authorization request of an MCP client has to fit: its
+    /// `client_id` alone may have 2 KiB, and clients put all they want into `state`.
+    pub const MAX: usize = 6 << 10;
 
     /// Reads a same-origin path and query; `None` when it could lead elsewhere.
     pub fn parse(text: &str) -> Option<Self> {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::task::TaskTracker;
 
 use super::flow::Tabs;
+use super::login::Wish;
 use super::provider::Provider;
 use super::refresh::Refresher;
 use super::site::Site;
@@ -135,8 +136,9 @@ impl Browser {
         inbound: &Inbound,
         headers: &HeaderMap,
         path_and_query: &str,
+        wish: Wish<'_>,
     ) -> Result<Response, Reject> {
-        let mut response = super::login::begin(self, headers, path_and_query).await?;
+        let mut response = super::login::begin(self, headers, path_and_query, wish).await?;
         response
             .headers_mut()
             .insert("x-request-id", respond::request_id(inbound.id));

@@ -22,10 +22,19 @@ use crate::session::Flow;
 use crate::urls::ReturnTo;
 
 /// Bytes of a form that are read; they hold one return address.
-const MAX_FORM: usize = 8 << 10;
+const MAX_FORM: usize = 20 << 10;
 
 /// Time to send such a form.
 const FORM_TIME: Duration = Duration::from_secs(10);
+
+/// What a sign-in shall be like, besides what is configured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    /// `prompt` for the provider (OpenID Connect Core section 3.1.2.1); it wins over a configured one.
+    pub prompt: Option<&'a str>,
+    /// `ui_locales` for the provider, the person's language.
+    pub ui_locales: Option<&'a str>,
+}
 
 /// `/oauth2/start?rd=…`: begins a login and sends the browser to the provider.
 pub(super) async fn start(browser: &Browser, request: Request) -> Result<Response, Reject> {
@@ -35,6 +44,7 @@ pub(super) async fn start(browser: &Browser, request: Request) -> Result<Respons
         browser,
         &headers,
         return_to.as_ref().map_or("/", ReturnTo::as_str),
+        Wish::default(),
     )
     .await
 }
@@ -44,6 +54,7 @@ pub(super) async fn begin(
     browser: &Browser,
     headers: &HeaderMap,
     return_to: &str,
+    wish: Wish<'_>,
 ) -> Result<Response, Reject> {
     let provider = browser.provider()?;
     let ready = provider.ready().await?;
@@ -67,6 +78,7 @@ pub(super) async fn begin(
         &redirect_uri(browser),
         &flow,
         &begun.state,
+        wish,
     )?;
     browser.count("code", "started", "none");
     redirect(StatusCode::FOUND, url.as_str(), begun.cookies)
@@ -105,6 +117,7 @@ fn authorization_url(
     redirect_uri: &str,
     flow: &Flow,
     state: &Secret,
+    wish: Wish<'_>,
 ) -> Result<Url, Reject> {
     let config = provider.config();
     let redirect = RedirectUrl::new(redirect_uri.to_owned())
@@ -119,8 +132,19 @@ fn authorization_url(
         .set_pkce_challenge(challenge)
         .add_extra_param("nonce", flow.nonce.as_str())
         .add_scopes(scopes(config, &ready.metadata.scopes_supported).map(Scope::new));
+    let wishes = [("prompt", wish.prompt), ("ui_locales", wish.ui_locales)];
+    for (name, value) in wishes {
+        if let Some(value) = value {
+            request = request.add_extra_param(name, value);
+        }
+    }
+    let wished = |name: &str| {
+        wishes
+            .iter()
+            .any(|(wish, value)| *wish == name && value.is_some())
+    };
     for (name, value) in &config.authorization_params {
-        if !RESERVED.contains(&name.as_str()) {
+        if !RESERVED.contains(&name.as_str()) && !wished(name) {
             request = request.add_extra_param(name.as_str(), value.as_str());
         }
     }

@@ -7,6 +7,7 @@ use super::{Snapshot, wants_page};
 use crate::config::route::Kind;
 use crate::http::respond::{self, Audience};
 use crate::http::{Inbound, Request, Response};
+use crate::oidc::Wish;
 use crate::reject::{Fault, Reject};
 use crate::telemetry::access::Rejected;
 
@@ -52,7 +53,14 @@ pub(super) async fn answer(
         && let Some((place, headers)) = &asked.navigation
     {
         // Not an error: the person is on the way to the provider. If that fails, that failure is the answer.
-        return match Box::pin(snapshot.browser.login_redirect(inbound, headers, place)).await {
+        let wish = Wish::default();
+        return match Box::pin(
+            snapshot
+                .browser
+                .login_redirect(inbound, headers, place, wish),
+        )
+        .await
+        {
             Ok(response) => (response, None),
             Err(failed) => write(snapshot, inbound, asked, flight, mcp, &failed),
         };
