@@ -326,6 +326,18 @@ mod tests {
             );
             assert!(text.contains(&line), "{line} is not in\n{text}");
         }
+        let there = Key::new(Space::Session, "c");
+        store.put(&there, Bytes::new(), second).await.unwrap();
+        let absent = Key::new(Space::Login, "d");
+        let (first, other) = store.get_both(&there, &absent).await.unwrap();
+        assert!(first.is_some() && other.is_none());
+        let both = metrics.render();
+        for (result, number) in [("ok", 1), ("absent", 2)] {
+            let line = format!(
+                "mcp_proxy_session_operations_total{{store=\"memory\",operation=\"get\",result=\"{result}\"}} {number}"
+            );
+            assert!(both.contains(&line), "{line} is not in\n{both}");
+        }
         assert!(
             text.contains("mcp_proxy_session_store_up{store=\"memory\"} 1"),
             "{text}"
