@@ -11,7 +11,7 @@ use serde_json::json;
 
 use self::contract::{MINUTE, blob, fresh, until};
 use crate::harness::redis::cluster::Cluster;
-use crate::harness::redis::sentinel::{self, Watched};
+use crate::harness::redis::sentinel::Watched;
 use crate::harness::redis::tls::{Files, NAME, TlsServer};
 use crate::harness::redis::{Server, config, keys_without_end};
 
@@ -96,17 +96,22 @@ async fn the_contract_holds_in_a_cluster_over_tls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_holds_under_sentinel_and_after_a_failover() {
-    let mut watched = Watched::start().await;
+    survives_a_failover(Watched::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_under_sentinel_over_tls_and_after_a_failover() {
+    survives_a_failover(Watched::start_with_tls().await).await;
+}
+
+async fn survives_a_failover(mut watched: Watched) {
     probe(&config(watched.settings())).await.unwrap();
     let store = open(watched.settings()).await;
     contract::holds(Arc::clone(&store)).await;
     let mut events = store.subscribe("failover").await.unwrap();
     let kept = fresh(Space::Session);
     store.put(&kept, blob("kept"), MINUTE * 10).await.unwrap();
-    let replica = watched
-        .replica
-        .connection(&format!(":{}@", sentinel::PASSWORD))
-        .await;
+    let replica = watched.connection(&watched.replica).await;
     until(|| {
         let mut replica = replica.clone();
         let name = format!("mcp:session:{}", kept.id);
@@ -142,10 +147,7 @@ async fn the_contract_holds_under_sentinel_and_after_a_failover() {
     );
     assert_eq!(store.get(&kept).await.unwrap().unwrap().blob, blob("kept"));
     contract::holds(Arc::clone(&store)).await;
-    let mut promoted = watched
-        .replica
-        .connection(&format!(":{}@", sentinel::PASSWORD))
-        .await;
+    let mut promoted = watched.connection(&watched.replica).await;
     assert_eq!(keys_without_end(&mut promoted).await, Vec::<String>::new());
     // The subscription says that it was lost, and hears again on the new primary.
     hears_again(&*store, &mut events, "failover").await;
