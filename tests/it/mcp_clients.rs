@@ -110,56 +110,40 @@ async fn python_that_finds_out() {
     assert_eq!(works("python", None).await, "2026-07-28");
 }
 
-#[tokio::test]
-async fn typescript_v1_with_server_everything() {
+/// One client with the sample server; gives what it did.
+async fn echoes(client: &str, transport: &str, route: &str, at: &str) -> Value {
     let provider = RealProvider::start(&json!({})).await;
-    let backend = Everything::start("streamableHttp").await;
-    let proxy = in_front_of(&provider, "/everything/mcp", &backend.url("/mcp")).await;
-    let visit = visit(
-        "v1",
-        &proxy.url("/everything/mcp"),
-        "echo",
-        &json!({ "message": "hello" }),
-        None,
-    )
-    .await;
+    let backend = Everything::start(transport).await;
+    // A route that ends in `/*` leads to the server as a whole, an exact one to its endpoint.
+    let upstream = backend.url(if route.ends_with("/*") { "" } else { "/mcp" });
+    let proxy = in_front_of(&provider, route, &upstream).await;
+    let message = json!({ "message": "hello" });
+    let visit = visit(client, &proxy.url(at), "echo", &message, None).await;
     assert_found_the_provider_alone(&visit);
     assert_eq!(visit["text"], "Echo: hello", "{visit:#}");
+    visit
+}
+
+#[tokio::test]
+async fn typescript_v1_with_server_everything() {
+    let visit = echoes("v1", "streamableHttp", "/everything/mcp", "/everything/mcp").await;
     assert_eq!(visit["session"], true);
 }
 
 #[tokio::test]
 async fn python_with_server_everything() {
-    let provider = RealProvider::start(&json!({})).await;
-    let backend = Everything::start("streamableHttp").await;
-    let proxy = in_front_of(&provider, "/everything/mcp", &backend.url("/mcp")).await;
-    let visit = visit(
+    echoes(
         "python",
-        &proxy.url("/everything/mcp"),
-        "echo",
-        &json!({ "message": "hello" }),
-        None,
+        "streamableHttp",
+        "/everything/mcp",
+        "/everything/mcp",
     )
     .await;
-    assert_found_the_provider_alone(&visit);
-    assert_eq!(visit["text"], "Echo: hello", "{visit:#}");
 }
 
 #[tokio::test]
 async fn the_oldest_transport_works_below_a_prefix() {
-    let provider = RealProvider::start(&json!({})).await;
-    let backend = Everything::start("sse").await;
-    let proxy = in_front_of(&provider, "/old/*", &backend.url("")).await;
-    let visit = visit(
-        "sse",
-        &proxy.url("/old/sse"),
-        "echo",
-        &json!({ "message": "hello" }),
-        None,
-    )
-    .await;
-    assert_found_the_provider_alone(&visit);
-    assert_eq!(visit["text"], "Echo: hello", "{visit:#}");
+    let visit = echoes("sse", "sse", "/old/*", "/old/sse").await;
     let posts = visit["requests"]
         .as_array()
         .unwrap()
