@@ -134,3 +134,9 @@ async fn rmcp_2026_07_28() {
     let backend = Mcp::start().await;
     compare(backend.url(), "2026-07-28").await;
 }
+
+#[tokio::test]
+async fn typescript_2026_07_28() {
+    let backend = Everything::modern().await;
+    compare(&backend.url("/mcp"), "2026-07-28").await;
+}

@@ -1,4 +1,5 @@
-//! The official sample server, npm `server-everything`, as a child process on loopback.
+//! Servers made with the official TypeScript packages, as child processes on loopback: npm `server-everything`, and one
+//! of ours that has what the conformance suite asks for by name.
 
 use std::process::Command;
 
@@ -21,6 +22,14 @@ impl Everything {
             .arg(transport);
         Self {
             part: Part::start("server-everything", command).await,
+        }
+    }
+
+    /// Starts the server of the 2026-07-28 revision.
+    pub(crate) async fn modern() -> Self {
+        let command = parts::node("everything/modern.mjs");
+        Self {
+            part: Part::start("modern", command).await,
         }
     }
 
