@@ -12,8 +12,11 @@ use crate::config::Config;
 use crate::route::Table;
 use crate::urls::PublicUrl;
 
+/// Reads bytes; tells whether they were what they should be.
+pub type Reader = fn(&[u8]) -> bool;
+
 /// The names of the readers, which are those of the fuzz targets and of the folders with seeds.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 7] = [
+pub const TARGETS: [(&str, Reader); 7] = [
     ("cookies", cookies),
     ("request_target", request_target),
     ("token", token),

@@ -18,23 +18,20 @@ pub(super) fn check(checker: &mut Checker) {
 
 fn public_url(checker: &mut Checker) {
     let config = checker.config;
-    match &config.public_url {
-        Some(text) => {
-            if let Err(error) = PublicUrl::parse(text) {
-                checker.add(
-                    "public_url",
-                    format!("{error}; write one like https://mcp.example.com"),
-                );
-            }
+    if let Some(text) = &config.public_url {
+        if let Err(error) = PublicUrl::parse(text) {
+            checker.add(
+                "public_url",
+                format!("{error}; write one like https://mcp.example.com"),
+            );
         }
-        None => {
-            let url = default_public_url(config.listen.first());
-            checker.warn(match url.strip_suffix(":0") {
-                Some(host) => format!("public_url is not set; links and redirect URIs use {host} with the free port that the first listener gets"),
-                None => format!("public_url is not set; links and redirect URIs use {url}"),
-            });
-        }
+        return;
     }
+    let url = default_public_url(config.listen.first());
+    checker.warn(match url.strip_suffix(":0") {
+        Some(host) => format!("public_url is not set; links and redirect URIs use {host} with the free port that the first listener gets"),
+        None => format!("public_url is not set; links and redirect URIs use {url}"),
+    });
 }
 
 fn hosts(checker: &mut Checker) {
