@@ -1,5 +1,7 @@
 //! URLs with a meaning: the public origin, an issuer, a place to return to. Each checks itself when made.
 
+pub mod redirect;
+
 use std::fmt;
 use std::sync::Arc;
 

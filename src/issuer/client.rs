@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::error::{OAuthCode, OAuthError};
 use crate::clock::Ambient;
 use crate::config::issuer::GrantType;
 use crate::ids::RouteName;
 use crate::scope::ScopeSet;
 use crate::secret::Digest;
 
-pub(crate) use self::redirect::{RedirectUri, RedirectUris};
+pub(crate) use self::redirect::{Place, RedirectUri, RedirectUris};
 
 pub(super) mod redirect;
 
@@ -92,9 +93,28 @@ pub(crate) enum ClientError {
     /// It presented no proof, or a wrong one. The text is for logs.
     #[error("client authentication failed: {0}")]
     Unproven(&'static str),
+    /// It presented itself in a way that cannot be judged (two ways at once). The text is for its developer.
+    #[error("{0}")]
+    Malformed(&'static str),
     /// Nobody knows just now (its document or keys cannot be fetched, the replay store is away).
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl From<ClientError> for OAuthError {
+    /// As the token endpoint tells it: who failed or is not known is told no more than that (RFC 6749 section 5.2).
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Unknown(_) | ClientError::Unproven(_) => Self::new(
+                OAuthCode::InvalidClient,
+                "the client is not known here, or its authentication failed",
+            ),
+            ClientError::Malformed(what) => Self::invalid_request(what),
+            ClientError::Unavailable(_) => {
+                Self::unavailable("the client cannot be looked up or checked just now; try again")
+            }
+        }
+    }
 }
 
 /// All clients.

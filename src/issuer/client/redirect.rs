@@ -1,7 +1,11 @@
-//! Redirect URIs: which may be registered, and when one that is asked for is one of them (RFC 9700 section 2.1,
-//! RFC 8252 section 7).
+//! The redirect URIs of a client, and when one that is asked for is one of them (RFC 9700 section 2.1). Which may be
+//! registered at all is said in [`crate::urls::redirect`].
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::urls::redirect::{Place, RedirectError};
+
+use crate::urls::redirect::{is_match, judge};
 
 /// A redirect URI that was checked: against the rules when it was registered, against the registered ones when
 /// it was asked for. What redirects goes to such a value only.
@@ -11,22 +15,24 @@ pub(crate) struct RedirectUri {
     target: Place,
 }
 
-/// Where a redirect URI leads: what the consent page says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Place {
-    /// An https address on this host.
-    Web(String),
-    /// An app on the person's own computer, at a loopback address.
-    Loopback(String),
-    /// The app that handles links of this private-use scheme.
-    App(String),
-}
-
 /// The redirect URIs of a client.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RedirectUris(Vec<RedirectUri>);
+pub(crate) struct RedirectUris {
+    uris: Vec<RedirectUri>,
+    /// Private-use schemes that are allowed.
+    schemes: Vec<String>,
+}
 
 impl RedirectUri {
+    /// A redirect URI that is registered, judged by the rules.
+    pub(crate) fn register(text: &str, schemes: &[String]) -> Result<Self, RedirectError> {
+        let target = judge(text, schemes)?;
+        Ok(Self {
+            text: text.to_owned(),
+            target,
+        })
+    }
+
     /// The address, byte for byte as it was asked for.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
@@ -39,10 +45,47 @@ impl RedirectUri {
 }
 
 impl RedirectUris {
+    /// The registered ones of a client, under the private-use schemes that are allowed.
+    pub(super) fn new(uris: Vec<RedirectUri>, schemes: &[String]) -> Self {
+        Self {
+            uris,
+            schemes: schemes.to_vec(),
+        }
+    }
+
     /// The one that is meant by a request: equal byte for byte, but for the port of loopback addresses. Without a
     /// `redirect_uri` in the request it is the only one that is registered.
     pub(crate) fn find(&self, asked: Option<&str>) -> Option<RedirectUri> {
-        let _ = (&self.0, asked);
-        todo!()
+        let Some(asked) = asked else {
+            return match &self.uris[..] {
+                [only] => Some(only.clone()),
+                _ => None,
+            };
+        };
+        let asked = RedirectUri::register(asked, &self.schemes).ok()?;
+        self.uris
+            .iter()
+            .any(|each| is_match(&each.text, &asked.text))
+            .then_some(asked)
+    }
+
+    /// The registered ones.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RedirectUri> {
+        self.uris.iter()
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.uris.is_empty()
+    }
+
+    /// Whether every one leads to a loopback address: any program on the person's computer could be the app then,
+    /// and the consent page warns of it.
+    pub(crate) fn are_only_loopback(&self) -> bool {
+        !self.is_empty()
+            && self
+                .uris
+                .iter()
+                .all(|each| matches!(each.target, Place::Loopback(_)))
     }
 }
