@@ -15,6 +15,7 @@ mod layers;
 pub mod listen;
 pub mod load;
 pub mod oidc;
+pub mod pages;
 pub mod path;
 pub mod problem;
 pub mod route;
@@ -73,6 +74,9 @@ pub struct Config {
     /// The proxy as authorization server of its `mcp` routes.
     #[serde(default)]
     pub authorization_server: issuer::AuthorizationServer,
+    /// How our pages look, and whose they are.
+    #[serde(default)]
+    pub pages: pages::Pages,
     /// Browser sessions and where they are kept.
     #[serde(default)]
     pub sessions: session::Sessions,

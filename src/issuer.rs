@@ -9,8 +9,15 @@
 
 pub mod grant;
 
+pub(crate) mod authorize;
 pub(crate) mod client;
+pub(crate) mod consent;
+pub(crate) mod desk;
 pub(crate) mod error;
 pub(crate) mod form;
+
+mod handoff;
+mod prompt;
+mod remembered;
 
 pub use self::grant::{Grants, Living};

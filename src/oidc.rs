@@ -23,6 +23,7 @@ mod logout;
 mod provider;
 mod refresh;
 mod site;
+mod switch;
 mod token;
 mod userinfo;
 

@@ -19,6 +19,10 @@ pub enum Own {
     Auth,
     /// `/oauth2/style.css`: the one style sheet.
     Style,
+    /// `/oauth2/logo`: the operator's logo.
+    Logo,
+    /// `/oauth2/language`: keeps the language that a person chose.
+    Language,
     /// `/oauth2/authorize`, and `/authorize` for clients of 2025-03-26: begins an authorization (RFC 6749
     /// section 3.1), and shows the consent page.
     Authorize,
@@ -49,7 +53,7 @@ pub enum Own {
 }
 
 impl Own {
-    const UNDER_PREFIX: [(&'static str, Self); 16] = [
+    const UNDER_PREFIX: [(&'static str, Self); 18] = [
         ("/start", Self::Start),
         ("/sign_in", Self::SignIn),
         ("/callback", Self::Callback),
@@ -58,6 +62,8 @@ impl Own {
         ("/session", Self::Session),
         ("/auth", Self::Auth),
         ("/style.css", Self::Style),
+        ("/logo", Self::Logo),
+        ("/language", Self::Language),
         ("/authorize", Self::Authorize),
         ("/consent", Self::Consent),
         ("/switch_account", Self::SwitchAccount),
@@ -86,6 +92,8 @@ impl Own {
             Self::Session => "own:session",
             Self::Auth => "own:auth",
             Self::Style => "own:style",
+            Self::Logo => "own:logo",
+            Self::Language => "own:language",
             Self::Authorize => "own:authorize",
             Self::Consent => "own:consent",
             Self::SwitchAccount => "own:switch_account",

@@ -55,8 +55,6 @@ pub struct Snapshot {
     pub requests: Arc<RequestMetrics>,
     /// Bounds of bodies that are collected.
     pub bounds: Bounds,
-    /// Prefix of our own endpoints, for links on pages.
-    pub own_prefix: String,
     /// Ends the background tasks that belong to this snapshot alone, when the last request lets go of it.
     pub tasks: DropGuard,
 }
@@ -204,7 +202,7 @@ impl Handler for Proxy {
         let snapshot = self.snapshot.load_full();
         let inbound = Inbound::new(&self.ambient, conn, request.headers(), &snapshot.trusted);
         let mut flight = Flight::begin(&inbound, &request, &snapshot.requests, &self.access);
-        let asked = exit::Asked::of(&request);
+        let asked = exit::Asked::of(&request, &snapshot);
         let outcome = self.fly(&snapshot, &inbound, request, &mut flight).await;
         let (mut response, rejected) = match outcome {
             Ok(response) => (response, None),

@@ -138,7 +138,6 @@ pub(super) fn build(
             mcp_body: config.mcp.max_body.as_usize(),
             body_idle: config.limits.body_timeout.0,
         },
-        own_prefix: config.own_prefix.clone(),
         tasks: authn_until.clone().drop_guard(),
         authn: Arc::clone(&authn),
         browser,

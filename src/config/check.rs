@@ -5,6 +5,7 @@ mod backends;
 mod files;
 mod listen;
 mod oidc;
+mod pages;
 mod routes;
 mod service;
 mod sessions;
@@ -75,6 +76,7 @@ pub(super) fn run(
     listen::check(&mut checker);
     authn::check(&mut checker);
     oidc::check(&mut checker);
+    pages::check(&mut checker);
     sessions::check(&mut checker);
     backends::check(&mut checker);
     routes::check(&mut checker);

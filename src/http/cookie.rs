@@ -52,6 +52,11 @@ impl CookieNames {
         &self.login
     }
 
+    /// The name of the cookie that keeps the chosen language.
+    pub fn language(&self) -> String {
+        format!("{}_language", self.session)
+    }
+
     /// Whether a cookie of this name is ours, with or without `__Host-`: neither goes to a backend, nor may a
     /// backend set it.
     pub fn is_ours(&self, name: &str) -> bool {
@@ -60,6 +65,7 @@ impl CookieNames {
         }
         let (name, login) = (bare(name), bare(&self.login));
         name.eq_ignore_ascii_case(bare(&self.session))
+            || name.eq_ignore_ascii_case(bare(&self.language()))
             || name
                 .get(..login.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(login))

@@ -26,23 +26,25 @@ pub fn site(headers: &HeaderMap) -> Site {
 
 /// Whether a person's browser loads a page into a window or tab of its own, by what it says itself.
 pub fn is_document_navigation(headers: &HeaderMap) -> bool {
+    loads_document(headers) && !headers.contains_key(ORIGIN)
+}
+
+fn loads_document(headers: &HeaderMap) -> bool {
     let is = |name: &str, value: &[u8]| {
         let mut values = headers.get_all(name).iter();
         values.next().is_some_and(|found| found.as_bytes() == value) && values.next().is_none()
     };
-    is("sec-fetch-mode", b"navigate")
-        && is("sec-fetch-dest", b"document")
-        && !headers.contains_key(ORIGIN)
+    is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")
 }
 
-/// Whether an answer is for a person's eyes: a navigation, or, where the browser does not say (plain http, old
-/// ones), a GET that asks for HTML first of all.
+/// Whether an answer is for a person's eyes: a navigation (a form that was sent is one too), or, where the browser
+/// does not say (plain http, old ones), a GET or a form that asks for HTML first of all.
 pub fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return is_document_navigation(headers);
-    }
     if headers.contains_key("sec-fetch-mode") {
-        return is_document_navigation(headers);
+        return loads_document(headers);
+    }
+    if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
+        return false;
     }
     headers
         .get(ACCEPT)
@@ -117,8 +119,18 @@ mod tests {
         ] {
             assert!(!wants_page(&Method::GET, &sent(lines)), "{lines:?}");
         }
-        assert!(!wants_page(
+        let form = [
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+            ("origin", "https://mcp.example.com"),
+        ];
+        assert!(wants_page(&Method::POST, &sent(&form)));
+        assert!(wants_page(
             &Method::POST,
+            &sent(&[("accept", "text/html,*/*")])
+        ));
+        assert!(!wants_page(
+            &Method::DELETE,
             &sent(&[("accept", "text/html")])
         ));
     }

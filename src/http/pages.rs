@@ -1,249 +1,258 @@
-//! The pages that people see: rendered from compiled templates, without scripts, with one style sheet.
+//! The pages that people see: rendered from compiled templates, without scripts, with one style sheet, in the
+//! person's language, under the operator's name.
 //!
 //! Text goes into text nodes and quoted attributes only, where the templates escape it. What a provider or a
 //! client said about an error is never shown.
 
+mod account;
+mod brand;
+mod error;
+mod flow;
+mod kind;
+mod lang;
+mod line;
+mod name;
+mod session;
+mod text;
+
 use askama::Template;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::config::pages::{Contact, Language, Logo};
+use crate::http::cookie::{self, CookieNames};
 use crate::http::{Body, Response};
-use crate::ids::RequestId;
-use crate::reject::Code;
+use crate::paths::{Own, OwnPaths};
+use crate::secret::Digest;
+use crate::urls::{PublicUrl, ReturnTo};
 
-/// The style sheet, served at `<own prefix>/style.css`.
+pub use self::account::Account;
+pub use self::error::ErrorPage;
+pub(crate) use self::flow::{Consent, Failed, HandOff, Refused, Stop, Stopped, Unanswerable};
+pub use self::kind::PageKind;
+pub(crate) use self::line::Line;
+pub(crate) use self::name::shown;
+pub use self::session::{Choice, SignIn, SignOut, SignedOut};
+pub(crate) use self::text::{Destination, Trust, Unanswered, Words};
+
+pub(crate) use self::lang::of_ui_locales;
+
+use self::brand::Brand;
+
+/// The style sheet, before the operator's colour.
 pub const STYLE: &str = include_str!("../../templates/style.css");
 
-/// What a page holds, which decides its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageKind {
-    /// Text and links.
-    Plain,
-    /// A form of ours whose answer may lead off our origin. Chromium applies `form-action` to every hop of
-    /// the redirects that a form starts, so such a page has none; and with `no-referrer` it would send
-    /// `Origin: null` on our own form.
-    Form,
+/// What all pages have in common: whose they are, and where.
+#[derive(Debug)]
+pub struct Pages {
+    paths: OwnPaths,
+    host: Box<str>,
+    names: CookieNames,
+    brand: Brand,
+    default: Language,
+    style: String,
+    style_href: String,
 }
 
-const PLAIN_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
-                         frame-ancestors 'none'; form-action 'none'";
-const FORM_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
-                        frame-ancestors 'none'";
-
-/// The headers of a page, besides `X-Request-Id`.
-pub fn headers(kind: PageKind) -> [(HeaderName, HeaderValue); 8] {
-    let (csp, referrer) = match kind {
-        PageKind::Plain => (PLAIN_CSP, "no-referrer"),
-        PageKind::Form => (FORM_CSP, "same-origin"),
-    };
-    [
-        (
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        ),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (REFERRER_POLICY, HeaderValue::from_static(referrer)),
-        (
-            HeaderName::from_static("content-security-policy"),
-            HeaderValue::from_static(csp),
-        ),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            HeaderValue::from_static("same-origin"),
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            HeaderValue::from_static("same-origin"),
-        ),
-        (
-            HeaderName::from_static("permissions-policy"),
-            HeaderValue::from_static(
-                "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-            ),
-        ),
-    ]
+/// How one person sees a page.
+#[derive(Clone, Debug)]
+pub struct View {
+    language: Language,
+    here: Option<String>,
 }
 
-/// A whole answer that is a page.
-pub fn response(status: StatusCode, kind: PageKind, html: String) -> Response {
-    let mut response = http::Response::new(Body::full(html));
-    *response.status_mut() = status;
-    response.headers_mut().extend(headers(kind));
-    response
+/// What a template needs besides its own matter.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pages: &'a Pages,
+    here: Option<&'a str>,
+    w: &'static dyn Words,
 }
 
-/// An error, as a person is told about it.
-#[derive(Clone, Copy, Debug)]
-pub struct ErrorPage<'a> {
-    /// Prefix of our own endpoints, without a final slash.
-    pub prefix: &'a str,
-    /// The status.
-    pub status: StatusCode,
-    /// The stable code.
-    pub code: Code,
-    /// What happened, why, what to do next. Shown as it is.
-    pub message: &'a str,
-    /// Names the request in the log.
-    pub request_id: RequestId,
-    /// When it happened.
-    pub at: Timestamp,
+impl Pages {
+    /// With the operator's settings, which were checked when they were loaded. A logo that cannot be read any more
+    /// is left out.
+    pub fn new(config: &Config, public_url: &PublicUrl) -> Self {
+        let brand = Brand::new(&config.pages);
+        let style = format!("{STYLE}{}", brand.style());
+        let paths = OwnPaths::new(&config.own_prefix, config.is_authorization_server());
+        // The address changes with the content, so that no page meets the style of another version.
+        let tag = Digest::of(&style);
+        let tag = u32::from_be_bytes([
+            tag.as_bytes()[0],
+            tag.as_bytes()[1],
+            tag.as_bytes()[2],
+            tag.as_bytes()[3],
+        ]);
+        Self {
+            style_href: format!("{}?v={tag:08x}", paths.path(Own::Style)),
+            style,
+            host: public_url.authority().into(),
+            names: CookieNames::new(public_url, &config.sessions.cookie_name),
+            default: config.pages.default_language,
+            brand,
+            paths,
+        }
+    }
+
+    /// The style sheet.
+    pub fn style(&self) -> &str {
+        &self.style
+    }
+
+    /// The operator's logo.
+    pub fn logo(&self) -> Option<&Logo> {
+        self.brand.logo.as_ref()
+    }
+
+    /// How the person behind a request sees pages: the language that they chose, else one of `ui_locales`, else one
+    /// that their browser accepts. `here` is where a change of the language leads back to.
+    pub fn view(&self, headers: &HeaderMap, ui_locales: Option<&str>, here: Option<&str>) -> View {
+        let language = self
+            .chosen(headers)
+            .or_else(|| ui_locales.and_then(lang::of_ui_locales))
+            .or_else(|| lang::accepted(headers))
+            .unwrap_or(self.default);
+        View {
+            language,
+            here: here
+                .and_then(ReturnTo::parse)
+                .map(|to| to.as_str().to_owned()),
+        }
+    }
+
+    /// The language that the person chose on one of our pages.
+    pub fn chosen(&self, headers: &HeaderMap) -> Option<Language> {
+        cookie::find(headers, &self.names.language()).and_then(lang::of_tag)
+    }
+
+    /// The words of a view's language.
+    pub(crate) fn words(view: &View) -> &'static dyn Words {
+        text::words(view.language)
+    }
+
+    pub(crate) fn frame<'a>(&'a self, view: &'a View) -> Frame<'a> {
+        Frame {
+            pages: self,
+            here: view.here.as_deref(),
+            w: Self::words(view),
+        }
+    }
+
+    /// What the page calls this service.
+    pub(crate) fn brand(&self) -> &str {
+        self.brand.name.as_deref().unwrap_or(&self.host)
+    }
 }
 
-/// Renders an error page.
-pub fn error(page: &ErrorPage<'_>) -> String {
-    let time = OffsetDateTime::from_unix_timestamp(page.at.as_secs())
+impl View {
+    /// The language.
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
+    /// The same, where a change of the language leads elsewhere.
+    #[must_use]
+    pub(crate) fn at(mut self, here: Option<&str>) -> Self {
+        self.here = here
+            .and_then(ReturnTo::parse)
+            .map(|to| to.as_str().to_owned());
+        self
+    }
+}
+
+impl Frame<'_> {
+    fn lang(&self) -> &'static str {
+        self.w.language().tag()
+    }
+
+    fn brand(&self) -> &str {
+        self.pages.brand()
+    }
+
+    fn style(&self) -> &str {
+        &self.pages.style_href
+    }
+
+    fn logo(&self) -> Option<String> {
+        let path = self.pages.paths.path(Own::Logo);
+        self.pages
+            .brand
+            .logo
+            .as_ref()
+            .map(|logo| format!("{path}?v={}", logo.tag()))
+    }
+
+    fn notice(&self) -> Option<&str> {
+        self.pages.brand.notice.text(self.w.language())
+    }
+
+    fn contact(&self) -> Option<&Contact> {
+        self.pages.brand.contact.as_ref()
+    }
+
+    /// The path of an endpoint of ours.
+    fn path(&self, own: Own) -> String {
+        self.pages.paths.path(own)
+    }
+
+    fn switch_account(&self) -> String {
+        self.path(Own::SwitchAccount)
+    }
+
+    /// The other languages, with the addresses that choose them.
+    fn languages(&self) -> Vec<(&'static dyn Words, String)> {
+        let Some(here) = self.here else {
+            return Vec::new();
+        };
+        Language::ALL
+            .into_iter()
+            .filter(|language| *language != self.w.language())
+            .map(|language| {
+                let query: String = url::form_urlencoded::Serializer::new(String::new())
+                    .append_pair("to", language.tag())
+                    .append_pair("rd", here)
+                    .finish();
+                let path = self.path(Own::Language);
+                (text::words(language), format!("{path}?{query}"))
+            })
+            .collect()
+    }
+
+    /// The whole answer.
+    pub(crate) fn answer(
+        &self,
+        status: StatusCode,
+        kind: PageKind,
+        page: &impl Template,
+    ) -> Response {
+        // Writing into a String does not fail, and no template calls what could.
+        let mut response = http::Response::new(Body::full(page.render().unwrap_or_default()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.extend(kind.headers());
+        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(self.lang()));
+        headers.append(VARY, HeaderValue::from(ACCEPT_LANGUAGE));
+        headers.append(VARY, HeaderValue::from(COOKIE));
+        response
+    }
+}
+
+/// A moment for people: UTC, whole seconds.
+fn shown_time(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(at.as_secs())
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default();
-    render(&ErrorTemplate {
-        prefix: page.prefix,
-        title: title(page.code),
-        message: page.message,
-        actions: actions(page.code, page.prefix),
-        request_id: &page.request_id.to_string(),
-        time: &time,
-        code: page.code.as_str(),
-        status: page.status.as_u16(),
-    })
+        .unwrap_or_default()
 }
 
-/// The sign-in page.
-#[derive(Clone, Copy, Debug, Template)]
-#[template(path = "sign_in.html")]
-pub struct SignIn<'a> {
-    /// Prefix of our own endpoints.
-    pub prefix: &'a str,
-    /// Our host, as people know it.
-    pub host: &'a str,
-    /// The provider's host; empty when it is not known.
-    pub provider: &'a str,
-    /// Path and query that begin the login.
-    pub start: &'a str,
-}
-
-/// The page that asks whether to sign out.
-#[derive(Clone, Copy, Debug, Template)]
-#[template(path = "sign_out.html")]
-pub struct SignOut<'a> {
-    /// Prefix of our own endpoints.
-    pub prefix: &'a str,
-    /// Our host.
-    pub host: &'a str,
-    /// Who is signed in; empty when nobody is.
-    pub account: &'a str,
-    /// Path that the form posts to.
-    pub action: &'a str,
-    /// Where to go afterwards; may be empty.
-    pub return_to: &'a str,
-}
-
-/// The page after sign-out.
-#[derive(Clone, Copy, Debug, Template)]
-#[template(path = "signed_out.html")]
-pub struct SignedOut<'a> {
-    /// Prefix of our own endpoints.
-    pub prefix: &'a str,
-    /// Our host.
-    pub host: &'a str,
-    /// Whether the provider's own session was ended too.
-    pub at_provider: bool,
-    /// Path of the sign-in page.
-    pub sign_in: &'a str,
-}
-
-/// Renders any of the templates above.
-pub fn render(page: &impl Template) -> String {
-    // Writing into a String does not fail, and no template calls what could.
-    page.render().unwrap_or_default()
-}
-
-#[derive(Template)]
-#[template(path = "error.html")]
-struct ErrorTemplate<'a> {
-    prefix: &'a str,
-    title: &'static str,
-    message: &'a str,
-    actions: Vec<Action>,
-    request_id: &'a str,
-    time: &'a str,
-    code: &'static str,
-    status: u16,
-}
-
-struct Action {
-    label: &'static str,
-    href: String,
-}
-
-fn title(code: Code) -> &'static str {
-    match code {
-        Code::BadRequest | Code::BadTarget | Code::HeadersTooLarge => {
-            "This request cannot be answered"
-        }
-        Code::BodyTooLarge => "This is too large to send",
-        Code::RequestTimeout => "The request took too long",
-        Code::MethodNotAllowed => "This address cannot be used that way",
-        Code::NotFound => "There is nothing at this address",
-        Code::Misdirected => "This request came to the wrong place",
-        Code::OriginRefused => "The request came from another site",
-        Code::Unauthenticated | Code::InvalidToken => "Please sign in",
-        Code::InsufficientScope | Code::Forbidden => "You do not have access",
-        Code::LoginFailed => "The sign-in did not work",
-        Code::LoginExpired => "This sign-in link is no longer good",
-        Code::ProviderUnavailable | Code::KeysUnavailable => {
-            "The identity provider does not answer"
-        }
-        Code::StoreUnavailable => "Sign-ins cannot be looked up just now",
-        Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
-            "The server behind this address has a problem"
-        }
-        Code::BackendBusy | Code::TooManyRequests => "Too much is going on just now",
-        Code::Draining => "This service is restarting",
-        Code::Internal => "Something went wrong here",
-    }
-}
-
-fn actions(code: Code, prefix: &str) -> Vec<Action> {
-    let sign_in = |label| Action {
-        label,
-        href: format!("{prefix}/sign_in"),
-    };
-    match code {
-        Code::Unauthenticated | Code::InvalidToken => vec![sign_in("Sign in")],
-        Code::LoginFailed | Code::LoginExpired => vec![sign_in("Sign in again")],
-        Code::InsufficientScope | Code::Forbidden => {
-            vec![Action {
-                label: "Use another account",
-                href: format!("{prefix}/sign_out"),
-            }]
-        }
-        Code::RequestTimeout
-        | Code::ProviderUnavailable
-        | Code::KeysUnavailable
-        | Code::StoreUnavailable
-        | Code::BackendUnreachable
-        | Code::BackendTimeout
-        | Code::BackendFailed
-        | Code::BackendBusy
-        | Code::TooManyRequests
-        | Code::Draining
-        | Code::Internal => vec![Action {
-            label: "Try again",
-            href: String::new(),
-        }],
-        Code::BadRequest
-        | Code::BadTarget
-        | Code::HeadersTooLarge
-        | Code::BodyTooLarge
-        | Code::MethodNotAllowed
-        | Code::NotFound
-        | Code::Misdirected
-        | Code::OriginRefused => Vec::new(),
-    }
+/// The day of a moment, in UTC.
+fn day(at: Timestamp) -> time::Date {
+    OffsetDateTime::from_unix_timestamp(at.as_secs()).map_or(time::Date::MIN, OffsetDateTime::date)
 }
 
 #[cfg(test)]

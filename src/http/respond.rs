@@ -6,7 +6,7 @@ use http::header::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::http::pages::{self, ErrorPage, PageKind};
+use crate::http::pages::{Account, ErrorPage, Pages, View};
 use crate::http::{Body, Inbound, Response};
 use crate::ids::RequestId;
 use crate::reject::Reject;
@@ -25,8 +25,12 @@ pub enum Audience<'a> {
     Http,
     /// A person's browser, which navigated here.
     Page {
-        /// Prefix of our own endpoints, for the links of the page.
-        prefix: &'a str,
+        /// Our pages.
+        pages: &'a Pages,
+        /// How the person sees them.
+        view: &'a View,
+        /// Who is signed in, as far as it was found out.
+        account: Option<&'a Account>,
     },
 }
 
@@ -36,17 +40,21 @@ pub fn reject(reject: &Reject, audience: Audience<'_>, inbound: &Inbound) -> Res
     let mut response = match audience {
         Audience::Mcp { id } => whole(json_rpc(reject, id, inbound.id)),
         Audience::Http => whole(json(reject, inbound.id)),
-        Audience::Page { prefix } => {
-            let html = pages::error(&ErrorPage {
-                prefix,
+        Audience::Page {
+            pages,
+            view,
+            account,
+        } => pages.error(
+            view,
+            &ErrorPage {
                 status: reject.status(),
                 code: reject.code(),
                 message: reject.message(),
                 request_id: inbound.id,
                 at: inbound.received,
-            });
-            pages::response(reject.status(), PageKind::Plain, html)
-        }
+                account,
+            },
+        ),
     };
     *response.status_mut() = reject.status();
     let headers = response.headers_mut();

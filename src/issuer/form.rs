@@ -60,6 +60,13 @@ impl Form {
             .map(|(_, value)| value)
     }
 
+    /// All parameters, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose_secret()))
+    }
+
     /// The values of `resource`, which may be there several times.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &str> {
         self.0

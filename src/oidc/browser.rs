@@ -15,6 +15,7 @@ use super::site::Site;
 use crate::clock::Ambient;
 use crate::config::Config;
 use crate::http::cookie::{self, CookieNames};
+use crate::http::pages::Pages;
 use crate::http::{Body, Inbound, Request, Response, respond};
 use crate::keys::{KeyRing, Purpose};
 use crate::paths::{Own, OwnPaths};
@@ -34,6 +35,7 @@ pub struct Browser {
     pub(super) names: CookieNames,
     pub(super) paths: OwnPaths,
     pub(super) public: PublicUrl,
+    pub(super) pages: Arc<Pages>,
     /// Seals the return address that travels through the provider at sign-out.
     pub(super) errands: Sealer,
     pub(super) skew: Duration,
@@ -82,6 +84,7 @@ impl Browser {
             names,
             paths: OwnPaths::new(&config.own_prefix, config.is_authorization_server()),
             public: public_url.clone(),
+            pages: Arc::new(Pages::new(config, public_url)),
             errands: keys.sealer(Purpose::FlowCookie, Some(b"sign-out")),
             skew: config.auth.clock_skew.0,
             session_life: config.sessions.absolute_timeout.0,
@@ -91,7 +94,7 @@ impl Browser {
         }
     }
 
-    /// Answers `start`, `sign_in`, `callback`, `sign_out`, `userinfo`, `session`, `style.css`.
+    /// Answers the endpoints of signing in and out, and those that pages are made of.
     pub async fn handle(
         &self,
         own: Own,
@@ -99,7 +102,10 @@ impl Browser {
         request: Request,
     ) -> Result<Response, Reject> {
         let mut response = match own {
-            Own::Style => super::endpoints::style(&request)?,
+            Own::Style => super::endpoints::style(self, &request)?,
+            Own::Logo => super::endpoints::logo(self, &request)?,
+            Own::Language => super::endpoints::language(self, &request)?,
+            Own::SwitchAccount => Box::pin(super::switch::switch_account(self, request)).await?,
             Own::SignIn => super::endpoints::sign_in(self, &request)?,
             Own::Start => Box::pin(super::login::start(self, request)).await?,
             Own::Callback => Box::pin(super::callback::callback(self, inbound, &request)).await?,
@@ -109,7 +115,6 @@ impl Browser {
             Own::Auth
             | Own::Authorize
             | Own::Consent
-            | Own::SwitchAccount
             | Own::Token
             | Own::Register
             | Own::Revoke
@@ -175,6 +180,11 @@ impl Browser {
             }
             _ => Ok(Some(session)),
         }
+    }
+
+    /// Our pages.
+    pub fn pages(&self) -> &Arc<Pages> {
+        &self.pages
     }
 
     /// Waits for refreshes under way, so that no rotated refresh token is lost at shutdown. Each is bounded by
@@ -277,7 +287,7 @@ pub(super) fn store_unavailable(error: &Unavailable) -> Reject {
     .because(error.to_string())
 }
 
-fn not_here() -> Reject {
+pub(super) fn not_here() -> Reject {
     Reject::new(
         StatusCode::NOT_FOUND,
         Code::NotFound,

@@ -1,40 +1,95 @@
 //! The small endpoints: the sign-in page, who is signed in, how long, and the style sheet.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::browser::{Browser, only};
+use super::browser::{Browser, not_here, only, redirect};
 use super::site::Site;
 use crate::clock::Timestamp;
-use crate::http::pages::{self, PageKind};
+use crate::config::pages::Language;
+use crate::http::pages::{Choice, SignIn};
 use crate::http::{Body, Request, Response};
 use crate::paths::Own;
 use crate::reject::{Code, Fault, Reject};
+use crate::secret::Secret;
 use crate::session::Session;
 use crate::urls::ReturnTo;
 
+/// How long browsers may keep what never changes under its address.
+const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+
+/// How long a chosen language is kept.
+const LANGUAGE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The style sheet of all pages.
-pub(super) fn style(request: &Request) -> Result<Response, Reject> {
+pub(super) fn style(browser: &Browser, request: &Request) -> Result<Response, Reject> {
     only(request, "GET, HEAD")?;
-    let mut response = http::Response::new(Body::full(pages::STYLE));
+    let mut response = http::Response::new(Body::full(browser.pages.style().to_owned()));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/css; charset=utf-8"),
     );
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=3600"),
-    );
+    headers.insert(CACHE_CONTROL, KEPT);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
-/// The page with the sign-in button; `rd` goes along.
+/// The operator's logo. Opened by itself it is an image without any rights (an SVG could hold a script).
+pub(super) fn logo(browser: &Browser, request: &Request) -> Result<Response, Reject> {
+    only(request, "GET, HEAD")?;
+    let logo = browser.pages.logo().ok_or_else(not_here)?;
+    let mut response = http::Response::new(Body::full(logo.bytes()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(logo.kind()));
+    headers.insert(CACHE_CONTROL, KEPT);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+    );
+    Ok(response)
+}
+
+/// Keeps the language that the person chose, and goes back. It changes nothing else, so a link may do it.
+pub(super) fn language(browser: &Browser, request: &Request) -> Result<Response, Reject> {
+    only(request, "GET")?;
+    let query = request.uri().query().unwrap_or_default();
+    let one = |wanted: &str| {
+        let mut found =
+            url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+        found.next().filter(|_| found.next().is_none())
+    };
+    let chosen = one("to").and_then(|(_, tag)| {
+        Language::ALL
+            .into_iter()
+            .find(|language| language.tag() == tag)
+    });
+    let chosen = chosen.ok_or_else(|| {
+        Reject::bad_request("The parameter `to` names no language that there is.")
+    })?;
+    let to = one("rd")
+        .and_then(|(_, to)| ReturnTo::parse(&to))
+        .unwrap_or_else(ReturnTo::root);
+    let cookie = browser.names.set_cookie(
+        &browser.names.language(),
+        &Secret::new(chosen.tag()),
+        LANGUAGE_LIFE,
+    );
+    redirect(
+        StatusCode::SEE_OTHER,
+        to.as_str(),
+        cookie.into_iter().collect(),
+    )
+}
+
+/// The page with the sign-in buttons; `rd` goes along.
 pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, Reject> {
     only(request, "GET, HEAD")?;
     let provider = browser.provider()?;
@@ -52,13 +107,13 @@ pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, 
             .finish();
         start = format!("{start}?{query}");
     }
-    let html = pages::render(&pages::SignIn {
-        prefix: browser.paths.prefix(),
-        host: browser.public.authority(),
-        provider: provider.label(),
-        start: &start,
-    });
-    Ok(pages::response(StatusCode::OK, PageKind::Plain, html))
+    let here = request.uri().path_and_query().map(PathAndQuery::as_str);
+    let view = browser.pages.view(request.headers(), None, here);
+    let choices = vec![Choice {
+        label: provider.label().to_string(),
+        href: start,
+    }];
+    Ok(browser.pages.sign_in(&view, &SignIn { choices }))
 }
 
 /// Who is signed in. Never a token: the list of members is closed (CVE-2024-39315).

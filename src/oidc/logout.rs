@@ -8,7 +8,7 @@ use url::Url;
 use super::browser::{Browser, add_cookies, only, redirect, store_unavailable};
 use super::login::return_address;
 use super::site::Site;
-use crate::http::pages::{self, PageKind};
+use crate::http::pages::{Account, SignOut, SignedOut, View};
 use crate::http::{Request, Response};
 use crate::paths::Own;
 use crate::reject::{Code, Fault, Reject};
@@ -41,16 +41,19 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
         ));
     }
     let back = returned(browser, request.uri().query().unwrap_or_default());
+    let here = browser.paths.path(Own::SignOut);
     let (headers, return_to) = return_address(request).await?;
+    let view = browser.pages.view(&headers, None, Some(&here));
     let Some(ticket) = browser.ticket(&headers) else {
         return signed_out(
             browser,
+            &view,
             back.or(return_to.filter(|_| meant)).as_ref(),
             Vec::new(),
         );
     };
     if !meant {
-        return confirm(browser, &ticket, return_to.as_ref()).await;
+        return confirm(browser, &view, &ticket, return_to.as_ref()).await;
     }
     let tokens = browser
         .sessions
@@ -75,7 +78,7 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
     }
     match hint.and_then(|hint| at_provider(browser, &hint, return_to.as_ref())) {
         Some(url) => redirect(found(post), url.as_str(), cookies),
-        None => signed_out(browser, return_to.as_ref(), cookies),
+        None => signed_out(browser, &view, return_to.as_ref(), cookies),
     }
 }
 
@@ -99,6 +102,7 @@ fn found(post: bool) -> StatusCode {
 /// The page that asks first.
 async fn confirm(
     browser: &Browser,
+    view: &View,
     ticket: &crate::session::Ticket,
     return_to: Option<&ReturnTo>,
 ) -> Result<Response, Reject> {
@@ -113,25 +117,19 @@ async fn confirm(
             .clear_cookie(browser.names.session())
             .into_iter()
             .collect();
-        return signed_out(browser, None, cookies);
+        return signed_out(browser, view, None, cookies);
     };
-    let claims = &session.claims;
-    let account = [&claims.email, &claims.preferred_username, &claims.name]
-        .into_iter()
-        .flatten()
-        .next();
-    let html = pages::render(&pages::SignOut {
-        prefix: browser.paths.prefix(),
-        host: browser.public.authority(),
-        account: account.map_or("", String::as_str),
+    let page = SignOut {
+        account: Account::of(&session.claims),
         action: &browser.paths.path(Own::SignOut),
         return_to: return_to.map_or("", ReturnTo::as_str),
-    });
-    Ok(pages::response(StatusCode::OK, PageKind::Form, html))
+    };
+    Ok(browser.pages.sign_out(view, &page))
 }
 
 fn signed_out(
     browser: &Browser,
+    view: &View,
     return_to: Option<&ReturnTo>,
     cookies: Vec<HeaderValue>,
 ) -> Result<Response, Reject> {
@@ -142,13 +140,11 @@ fn signed_out(
         .provider
         .as_ref()
         .and_then(|provider| provider.ready_now().ok());
-    let html = pages::render(&pages::SignedOut {
-        prefix: browser.paths.prefix(),
-        host: browser.public.authority(),
+    let page = SignedOut {
         at_provider: provider.is_some_and(|ready| ready.metadata.end_session_endpoint.is_some()),
         sign_in: &browser.paths.path(Own::SignIn),
-    });
-    let mut response = pages::response(StatusCode::OK, PageKind::Plain, html);
+    };
+    let mut response = browser.pages.signed_out(view, &page);
     add_cookies(&mut response, cookies);
     Ok(response)
 }

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method};
 use super::record::Flight;
 use super::{Snapshot, wants_page};
 use crate::config::route::Kind;
+use crate::http::pages::View;
 use crate::http::respond::{self, Audience};
 use crate::http::{Inbound, Request, Response};
 use crate::oidc::Wish;
@@ -13,19 +14,26 @@ use crate::telemetry::access::Rejected;
 
 /// What has to be known of a request after it was used up.
 pub(super) struct Asked {
-    page: bool,
+    /// How a person sees the answer, if it is for one.
+    page: Option<View>,
     /// For a login that returns here; only kept when the answer may be one.
     navigation: Option<(String, HeaderMap)>,
 }
 
 impl Asked {
-    pub(super) fn of(request: &Request) -> Self {
-        let page = wants_page(request.method(), request.headers());
-        let navigation = (page && request.method() == Method::GET).then(|| {
-            let place = request
-                .uri()
-                .path_and_query()
-                .map_or("/", http::uri::PathAndQuery::as_str);
+    pub(super) fn of(request: &Request, snapshot: &Snapshot) -> Self {
+        let wanted = wants_page(request.method(), request.headers());
+        let place = request
+            .uri()
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
+        let get = request.method() == Method::GET;
+        let page = wanted.then(|| {
+            let here = get.then_some(place);
+            let pages = snapshot.browser.pages();
+            pages.view(request.headers(), None, here)
+        });
+        let navigation = (wanted && get).then(|| {
             let mut cookies = HeaderMap::new();
             for cookie in request.headers().get_all(http::header::COOKIE) {
                 cookies.append(http::header::COOKIE, cookie.clone());
@@ -79,11 +87,20 @@ fn write(
     if reject.fault() == Fault::Proxy && reject.status().is_server_error() {
         tracing::warn!(request_id = %inbound.id, code = reject.code().as_str(), reason = reject.reason(), "a request was refused for a fault of ours");
     }
-    // Endpoints of ours that programs ask answer programs; pages are for those that people open.
-    let page = asked.page && (!flight.is_own() || asked.navigation.is_some());
-    let audience = if page {
+    let view = asked.page.as_ref().map(|view| {
+        if flight.is_own() {
+            // The address may hold what is good once, or not for links.
+            view.clone().at(None)
+        } else {
+            view.clone()
+        }
+    });
+    let account = flight.account();
+    let audience = if let Some(view) = &view {
         Audience::Page {
-            prefix: &snapshot.own_prefix,
+            pages: snapshot.browser.pages(),
+            view,
+            account: account.as_ref(),
         }
     } else if mcp {
         Audience::Mcp {

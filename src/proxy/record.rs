@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
-use crate::authn::Caller;
+use crate::authn::{Caller, Credential};
+use crate::claims::Claims;
+use crate::http::pages::Account;
 use crate::http::{Inbound, Request};
 use crate::mcp::Call;
 use crate::mcp::edge::Origin;
@@ -25,6 +27,8 @@ pub(super) struct Flight {
     head: Option<Head>,
     inbound: Inbound,
     credential: Option<&'static str>,
+    /// Who a session belongs to, for pages that refuse something.
+    person: Option<Arc<Claims>>,
     subject: Option<[u8; 16]>,
     client_id: Option<Box<str>>,
     sent: Option<Instant>,
@@ -70,6 +74,7 @@ impl Flight {
             head: Some(head),
             inbound: inbound.clone(),
             credential: None,
+            person: None,
             subject: None,
             client_id: None,
             sent: None,
@@ -104,11 +109,19 @@ impl Flight {
             return;
         };
         self.credential = Some(identity.credential().as_str());
+        if *identity.credential() == Credential::Session {
+            self.person = Some(Arc::clone(identity.claims()));
+        }
         self.client_id = identity.client_id().map(Record::clip);
         if !self.log.enabled() {
             return;
         }
         self.subject = Some(identity.claims().tag());
+    }
+
+    /// The account of the session, where one decided.
+    pub(super) fn account(&self) -> Option<Account> {
+        self.person.as_deref().map(Account::of)
     }
 
     pub(super) fn sent(&mut self, at: Instant) {
