@@ -142,7 +142,7 @@ async fn whose(
                 detail: &detail,
             });
         }
-        Err(ClientError::Unproven(detail)) => {
+        Err(ClientError::Unproven(detail) | ClientError::Malformed(detail)) => {
             return stop(Stop::UnknownApp { host: None, detail });
         }
     };
