@@ -5,7 +5,7 @@ use hyper::header::{COOKIE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Request, StatusCode};
 use url::Url;
 
-use super::{Person, Provider, page, person};
+use super::{PROXY_CLIENT, Person, Provider, page, person};
 use crate::web::{self, Reply};
 
 const COOKIE_NAME: &str = "demo_idp";
