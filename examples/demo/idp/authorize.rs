@@ -176,7 +176,7 @@ impl Provider {
         };
         tracing::info!(
             person = person.id,
-            client.name = pending.client_name,
+            client.id = pending.client_id,
             "somebody signed in at the demo provider"
         );
         let here = match here {
