@@ -15,6 +15,7 @@ pub(crate) mod consent;
 pub(crate) mod desk;
 pub(crate) mod error;
 pub(crate) mod form;
+pub mod keys;
 
 mod handoff;
 mod prompt;
