@@ -9,6 +9,7 @@
 
 pub mod grant;
 
+pub mod access;
 pub(crate) mod authorize;
 pub(crate) mod client;
 pub(crate) mod consent;
