@@ -9,14 +9,13 @@
 
 pub mod grant;
 
-pub mod access;
 pub(crate) mod authorize;
 pub(crate) mod client;
 pub(crate) mod consent;
 pub(crate) mod desk;
 pub(crate) mod error;
 pub(crate) mod form;
-pub mod keys;
+pub(crate) mod register;
 
 mod handoff;
 mod prompt;

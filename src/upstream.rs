@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod fetch;
+pub(crate) mod guarded;
 
 mod exchange;
 mod health;

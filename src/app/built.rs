@@ -229,7 +229,6 @@ fn sessions(
                 Arc::clone(&lasting.store),
                 keys.clone(),
                 &config.sessions,
-                &lasting.revocations,
                 lasting.ambient.clone(),
                 &lasting.metrics,
             ))

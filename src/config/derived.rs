@@ -128,6 +128,17 @@ impl super::authn::ApiKey {
     }
 }
 
+impl super::issuer::Client {
+    /// What is kept of the secret: its SHA-256, given or computed; `None` when there is none, or it is not usable.
+    pub fn secret_digest(&self) -> Option<Digest> {
+        match (&self.secret, &self.secret_sha256) {
+            (Some(secret), _) => Some(Digest::of(secret.secret().expose_secret())),
+            (None, Some(hex)) => hex_digest(hex).map(Digest::from_bytes),
+            (None, None) => None,
+        }
+    }
+}
+
 fn hex_digest(hex: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -1,19 +1,45 @@
 //! Clients: registered by hand, by a metadata document, or by themselves with everything inside their id.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderMap;
-
+use self::document::{Documents, NoDocument};
+use self::keys::KeySets;
+use self::registered::Registered;
 use super::error::{OAuthCode, OAuthError};
-use crate::clock::Ambient;
+use super::register::Registrations;
+use serde_json::{Map, Value};
+
+use crate::clock::{Ambient, Timestamp};
+use crate::config::Config;
 use crate::config::issuer::GrantType;
 use crate::ids::RouteName;
+use crate::keys::KeyRing;
+use crate::paths::{Own, OwnPaths};
 use crate::scope::ScopeSet;
 use crate::secret::Digest;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::guarded::Guarded;
+use crate::urls::PublicUrl;
 
-pub(crate) use self::redirect::{Place, RedirectUri, RedirectUris};
+pub(crate) use self::keys::ClientKeys;
+pub(super) use self::metadata::Wrong;
+pub(crate) use self::redirect::{RedirectUri, RedirectUris};
+pub(super) use self::registered::New;
 
+mod assertion;
+mod auth;
+mod configured;
+mod document;
+mod hosts;
+mod keys;
+mod metadata;
 pub(super) mod redirect;
+mod registered;
+mod shelf;
 
 /// Longest `client_id` that is looked at, in bytes.
 pub(super) const MAX_CLIENT_ID: usize = 2048;
@@ -68,15 +94,6 @@ pub(crate) enum ClientAuth {
     Keys(ClientKeys),
 }
 
-/// Where the keys of a client are.
-#[derive(Debug)]
-pub(crate) enum ClientKeys {
-    /// In its document or in the configuration.
-    Inline(jsonwebtoken::jwk::JwkSet),
-    /// At an address, fetched with the same guard as documents.
-    At(url::Url),
-}
-
 impl Client {
     /// Whether it lists a grant type.
     pub(crate) fn may(&self, grant: GrantType) -> bool {
@@ -117,26 +134,192 @@ impl From<ClientError> for OAuthError {
     }
 }
 
-/// All clients.
+/// All clients, by every way of knowing one.
 pub(crate) struct Clients {
+    configured: HashMap<Box<str>, Arc<Client>>,
+    documents: Option<Documents>,
+    registered: Option<Registered>,
+    keys: KeySets,
+    /// What an assertion may be addressed to.
+    audiences: Box<[String]>,
+    skew: Duration,
+    store: Arc<dyn Store>,
     ambient: Ambient,
+    registrations: Arc<Registrations>,
+    /// Registrations of one source in an hour; 0 is no limit.
+    per_hour: u32,
+    /// How long the body of a registration may pause.
+    body_idle: Duration,
 }
 
 impl Clients {
-    /// The client of an id, for the authorization endpoint. Never authenticates.
-    pub(crate) async fn find(&self, id: &str) -> Result<Arc<Client>, ClientError> {
-        let _ = (&self.ambient, id);
-        todo!()
+    /// The clients of a configuration. `before` are those of the configuration that this one follows: what they
+    /// remember of documents, and how often a source has registered, is kept.
+    ///
+    /// # Errors
+    /// When a file of the section cannot be used; the text names its key.
+    #[expect(clippy::too_many_arguments, reason = "a composition, called once")]
+    pub(crate) fn new(
+        config: &Config,
+        public_url: &PublicUrl,
+        keys: &KeyRing,
+        store: Arc<dyn Store>,
+        ambient: &Ambient,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let server = &config.authorization_server;
+        let policy = &server.client_metadata_documents;
+        let in_ca_file =
+            |why| format!("authorization_server.client_metadata_documents.ca_file: {why}");
+        let guard = Guarded::new(
+            policy.ca_file.as_deref(),
+            &policy.private_networks,
+            is_loopback(public_url),
+        )
+        .map_err(in_ca_file)?;
+        let documents = Documents::new(
+            server,
+            &guard,
+            ambient,
+            metrics,
+            before.and_then(|before| before.documents.as_ref()),
+        );
+        let paths = OwnPaths::new(&config.own_prefix, true);
+        let audiences = ["", "/", "/token"]
+            .map(|path| public_url.join(path))
+            .into_iter()
+            .chain([Own::Token, Own::Revoke].map(|own| public_url.join(&paths.path(own))));
+        Ok(Self {
+            configured: configured::read(server)?,
+            documents,
+            registered: Registered::new(server, keys, ambient),
+            keys: KeySets::new(&guard, policy.ca_file.as_deref(), ambient).map_err(in_ca_file)?,
+            audiences: audiences.collect(),
+            skew: config.auth.clock_skew.0,
+            store,
+            ambient: ambient.clone(),
+            registrations: before.map_or_else(
+                || Arc::new(Registrations::new(metrics)),
+                |before| Arc::clone(&before.registrations),
+            ),
+            per_hour: server.registration.per_hour,
+            body_idle: config.limits.body_timeout.0,
+        })
     }
 
-    /// The client that calls the token or revocation endpoint, authenticated as it has to be: by HTTP Basic, by the
-    /// form's `client_secret`, by an assertion, or by its mere id when it is public.
-    pub(crate) async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        form: &super::form::Form,
-    ) -> Result<Arc<Client>, ClientError> {
-        let _ = (headers, form);
-        todo!()
+    /// Whether clients may register themselves: only then is there a registration endpoint.
+    pub(crate) fn can_register(&self) -> bool {
+        self.registered.is_some()
     }
+
+    /// Whether a `client_id` may be the address of a document
+    /// (`client_id_metadata_document_supported` in the metadata).
+    pub(crate) fn has_documents(&self) -> bool {
+        self.documents.is_some()
+    }
+
+    /// Makes a client of what it says about itself.
+    pub(super) fn register(&self, said: &Map<String, Value>) -> Result<New, Wrong> {
+        let registered = self
+            .registered
+            .as_ref()
+            .ok_or_else(|| Wrong::Metadata("clients cannot register themselves here".to_owned()))?;
+        // RFC 7591 section 2: a client that names no method gets a secret.
+        registered.register(metadata::read(said, "client_secret_basic")?)
+    }
+
+    /// Counts a registration of a source; when there were too many, the seconds until the next one.
+    pub(super) fn admit_registration(
+        &self,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(), u64> {
+        self.registrations.admit(source, self.per_hour, now)
+    }
+
+    /// What counts registrations.
+    pub(super) fn registrations(&self) -> &Registrations {
+        &self.registrations
+    }
+
+    /// How long the body of a registration may pause.
+    pub(super) fn body_idle(&self) -> Duration {
+        self.body_idle
+    }
+
+    /// The client of an id, for the authorization endpoint. Never authenticates.
+    pub(crate) async fn find(&self, id: &str) -> Result<Arc<Client>, ClientError> {
+        self.look_up(id).await.map_err(|why| why.for_people())
+    }
+
+    /// The same for the token endpoint, where a document that is not had just now is an outage: a client that is told
+    /// that it is unknown forgets everything that it has.
+    async fn known(&self, id: &str) -> Result<Arc<Client>, ClientError> {
+        self.look_up(id).await.map_err(|why| match why {
+            NoClient::Document(NoDocument::NotHad) => {
+                ClientError::Unavailable("its metadata document cannot be read".to_owned())
+            }
+            why => why.for_people(),
+        })
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Arc<Client>, NoClient> {
+        if !auth::may_be_id(id) {
+            return Err(NoClient::Unknown);
+        }
+        if let Some(client) = self.configured.get(id) {
+            return Ok(Arc::clone(client));
+        }
+        if id.starts_with("https://") {
+            let documents = self.documents.as_ref().ok_or(NoClient::Unknown)?;
+            // Boxed: a fetch is rare, and its state is large.
+            return Box::pin(documents.find(id))
+                .await
+                .map_err(NoClient::Document);
+        }
+        self.registered
+            .as_ref()
+            .and_then(|registered| registered.open(id))
+            .map(Arc::new)
+            .ok_or(NoClient::Unknown)
+    }
+}
+
+/// Why a look-up gave nothing.
+enum NoClient {
+    Unknown,
+    Document(NoDocument),
+}
+
+impl NoClient {
+    fn for_people(self) -> ClientError {
+        match self {
+            Self::Unknown => ClientError::Unknown(
+                "no app with this client_id is known here. Remove this server from the app and add it again, so that the app registers anew"
+                    .to_owned(),
+            ),
+            Self::Document(error) => error.into(),
+        }
+    }
+}
+
+/// Names a client in records, tokens and logs.
+fn digest(id: &str) -> Arc<str> {
+    let digest = Digest::of(id);
+    let half: String = digest.as_bytes()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    half.into()
+}
+
+/// Whether we are reached on this machine only, so that everybody who can ask us is on it anyway.
+fn is_loopback(public_url: &PublicUrl) -> bool {
+    url::Url::parse(public_url.as_str()).is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
 }

@@ -51,6 +51,11 @@ pub(crate) fn is_key_set(document: &[u8]) -> bool {
     set::parse(document).is_ok_and(|(keys, _)| !keys.is_empty())
 }
 
+/// The usable keys of a key set; why, when it is none or has none.
+pub(crate) fn read_key_set(document: &[u8]) -> Result<Vec<Arc<VerifyKey>>, String> {
+    set::parse(document).map(|(keys, _)| keys)
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

@@ -133,6 +133,17 @@ impl Connector {
             }
             Address::Tcp(host, port) => self.tcp(host, *port).await?,
         };
+        self.over(tcp).await
+    }
+
+    /// Connects to one of these addresses, which somebody looked up and judged before; nobody is asked again what
+    /// the name stands for.
+    pub(super) async fn connect_to(&self, addresses: Vec<SocketAddr>) -> Result<Io, ConnectError> {
+        let tcp = self.any_of(addresses).await?;
+        self.over(tcp).await
+    }
+
+    async fn over(&self, tcp: TcpStream) -> Result<Io, ConnectError> {
         let Some(tls) = &self.tls else {
             return Ok(Io::Tcp(tcp));
         };
@@ -154,12 +165,16 @@ impl Connector {
         let found = tokio::net::lookup_host((host, port))
             .await
             .map_err(resolve)?;
-        let addresses = interleave(found.collect());
+        self.any_of(found.collect()).await
+    }
+
+    async fn any_of(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+        let addresses = interleave(addresses);
         if addresses.is_empty() {
-            return Err(resolve(io::Error::new(
-                io::ErrorKind::NotFound,
-                "it has no address",
-            )));
+            return Err(ConnectError::Resolve {
+                address: self.address.clone(),
+                source: io::Error::new(io::ErrorKind::NotFound, "it has no address"),
+            });
         }
         let stream = race(addresses)
             .await

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 
-use super::connect::{Address, ClientTlsSetup, Connector, client_config};
+use super::connect::{Address, ClientTlsSetup, Connector, Io, client_config};
 use crate::config::session::ClientTls;
 
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -85,6 +85,15 @@ impl Fetch {
             .connect()
             .await
             .map_err(|error| FetchError::Connect(error.to_string()))?;
+        self.over(io, request).await
+    }
+
+    /// Sends a prepared request over a connection of its own.
+    pub(super) async fn over(
+        &self,
+        io: Io,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Bytes>, FetchError> {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 << 10)
             .handshake(TokioIo::new(io))
@@ -104,7 +113,8 @@ impl Fetch {
         }
     }
 
-    fn prepare(
+    /// Where a request goes, and what is sent there.
+    pub(super) fn prepare(
         &self,
         request: http::Request<Bytes>,
     ) -> Result<(Connector, http::Request<Full<Bytes>>), FetchError> {

@@ -104,6 +104,8 @@ catalogue! {
     IdpDuration = "mcp_proxy_idp_request_duration_seconds", Histogram, ["provider", "endpoint"], "Time of calls to the identity provider.";
     JwksLastSuccess = "mcp_proxy_jwks_last_success_timestamp_seconds", Gauge, ["provider"], "When the key set was last read.";
     JwksKeys = "mcp_proxy_jwks_keys", Gauge, ["provider"], "Keys in the key set.";
+    ClientDocuments = "mcp_proxy_client_documents_total", Counter, ["result"], "Look-ups of metadata documents of MCP clients.";
+    ClientRegistrations = "mcp_proxy_client_registrations_total", Counter, ["result"], "Registrations of MCP clients.";
     ActiveSessions = "mcp_proxy_active_sessions", Gauge, ["store"], "Living browser sessions that this process knows of.";
     SessionOperations = "mcp_proxy_session_operations_total", Counter, ["store", "operation", "result"], "Operations on the session store.";
     SessionOperationDuration = "mcp_proxy_session_operation_duration_seconds", Histogram, ["store", "operation"], "Time of operations on the session store.";
