@@ -21,6 +21,7 @@ use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
 use crate::listen::{Drain, Listeners};
 use crate::proxy::Proxy;
+use crate::revocation::Revocations;
 use crate::session::keyring::{KeyRingError, key_ring};
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
@@ -49,6 +50,7 @@ struct Lasting {
     access: Arc<AccessLog>,
     store: Arc<dyn Store>,
     store_state: Arc<watch::StoreState>,
+    revocations: Arc<Revocations>,
     listeners: Listeners,
     drain: Drain,
     tracker: TaskTracker,
@@ -105,7 +107,9 @@ impl Running {
             &metrics,
         )
         .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
+        let revocations = Revocations::new(Arc::clone(&store), ambient.clone());
         let lasting = Arc::new(Lasting {
+            revocations,
             ambient,
             metrics,
             health,
@@ -132,6 +136,10 @@ impl Running {
             .tracker
             .spawn(Arc::clone(&lasting.metrics).upkeep(lasting.end.clone()));
         watch::store(&lasting);
+        let (revocations, end) = (Arc::clone(&lasting.revocations), lasting.end.clone());
+        lasting
+            .tracker
+            .spawn(async move { revocations.run(end).await });
         let keys = keys_when_there(&config, &lasting).await?;
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
         built.start(&lasting);

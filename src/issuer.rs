@@ -9,12 +9,14 @@
 
 pub mod grant;
 
+pub mod access;
 pub(crate) mod authorize;
 pub(crate) mod client;
 pub(crate) mod consent;
 pub(crate) mod desk;
 pub(crate) mod error;
 pub(crate) mod form;
+pub mod keys;
 pub(crate) mod register;
 
 mod handoff;

@@ -3,7 +3,7 @@
 //! The ticket holds the session's id and a key. The session record opens only with that key and the key
 //! ring. Provider tokens and claims live once, in the login record, sealed by the key ring alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::try_join;
@@ -16,6 +16,7 @@ use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::config::session::Sessions as SessionConfig;
 use crate::keys::{KeyRing, Purpose};
+use crate::revocation::{Name, News, Revocations};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
 use crate::store::{Key, Replaced, Store, Stored, Unavailable, records};
@@ -85,6 +86,17 @@ pub struct Session {
     pub refresh_due: Option<Timestamp>,
 }
 
+/// A living login, as grants see it.
+#[derive(Clone, Debug)]
+pub struct LoginView {
+    /// Who.
+    pub claims: Arc<Claims>,
+    /// When the record ends at the latest.
+    pub ends: Timestamp,
+    /// When the provider's tokens should be refreshed; `None` when they cannot be.
+    pub refresh_due: Option<Timestamp>,
+}
+
 /// All sessions of this installation.
 pub struct Sessions(Arc<Inner>);
 
@@ -102,6 +114,7 @@ struct Inner {
     active: Active,
     gauge: Gauge,
     changed: Notify,
+    revocations: Arc<Revocations>,
 }
 
 impl Sessions {
@@ -110,6 +123,7 @@ impl Sessions {
         store: Arc<dyn Store>,
         keys: KeyRing,
         config: &SessionConfig,
+        revocations: &Arc<Revocations>,
         ambient: Ambient,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
@@ -118,7 +132,7 @@ impl Sessions {
         let bound = usize::try_from(config.max_sessions)
             .unwrap_or(usize::MAX)
             .clamp(1, MAX_REMEMBERED);
-        Arc::new(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             logins: keys.sealer(Purpose::Login, None),
             leases: Leases::new(Arc::clone(&store), ambient.clone(), LEASE_TERM),
             // What is served from memory does not reach the record, so it must not outlast the next touch.
@@ -126,7 +140,6 @@ impl Sessions {
                 bound,
                 config.recently_seen.0.min(touch_after),
                 config.outage_grace.0,
-                store.shared(),
             ),
             gauge: metrics.gauge(events::GAUGE, &[("store", store.name())]),
             absolute: config.absolute_timeout.0,
@@ -138,13 +151,16 @@ impl Sessions {
             store,
             keys,
             ambient,
-        })))
+            revocations: Arc::clone(revocations),
+        });
+        let listener: Weak<Inner> = Arc::downgrade(&inner);
+        revocations.listen(listener);
+        Arc::new(Self(inner))
     }
 
-    /// Hears what other replicas tell and clears away what has aged, until cancelled. While it does not run over
-    /// a store that others write to, every request asks the store.
+    /// Clears away what has aged, until cancelled.
     pub async fn background(&self, until: CancellationToken) {
-        until.run_until_cancelled(self.0.background()).await;
+        until.run_until_cancelled(self.0.sweep()).await;
     }
 
     /// Makes a session for a finished login, with a new id, whatever cookie the browser had.
@@ -191,7 +207,9 @@ impl Sessions {
     pub async fn find(&self, ticket: &Ticket) -> Result<Option<Arc<Session>>, Unavailable> {
         let inner = &self.0;
         let now = inner.ambient.now();
-        if let Some(session) = inner.seen.fresh(ticket, now) {
+        if inner.revocations.is_trusted(now)
+            && let Some(session) = inner.seen.fresh(ticket, now)
+        {
             return Ok(Some(session));
         }
         let read = || {
@@ -209,7 +227,7 @@ impl Sessions {
     }
 
     /// Ends a session and forgets it on every replica; gives its tokens for RP-initiated logout. `Ok(None)`:
-    /// there was none.
+    /// there was none. The login behind it goes too, unless a grant rests on it.
     pub async fn end(&self, ticket: &Ticket) -> Result<Option<ProviderTokens>, Unavailable> {
         let inner = &*self.0;
         let key = ticket.session_key();
@@ -221,9 +239,91 @@ impl Sessions {
             return Ok(None);
         }
         inner.store.take(&key).await?;
-        let ended = inner.end_login(ticket.login()).await;
+        inner
+            .revocations
+            .tell(Name::Session(Arc::clone(&key.id)), News::Ended)
+            .await;
+        let id = ticket.login();
+        let stays = inner
+            .change_login(id, |login| {
+                login.signed_out = true;
+                login.granted
+            })
+            .await?;
+        let ended = match stays {
+            Some(login) => {
+                inner.active.remove(id);
+                inner.tell(id, News::Changed).await;
+                Ok(Some(login.into_tokens()))
+            }
+            None => inner.end_login(id).await,
+        };
         inner.count_active().await;
         ended
+    }
+
+    /// Lets a login live on for a grant, until `until` at most, and tells until when it does: one whose provider
+    /// gave no refresh token is not prolonged, for nothing would ever refuse it. A login that is over ends now.
+    pub async fn keep(&self, login: &str, until: Timestamp) -> Result<Timestamp, Unavailable> {
+        let inner = &*self.0;
+        let now = inner.ambient.now();
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(now);
+        };
+        let Some((_, before)) = inner.read_login(id).await? else {
+            return Ok(now);
+        };
+        let ends = if before.refresh_due.is_some() {
+            before.ends.max(until)
+        } else {
+            before.ends
+        };
+        // Its indexes first: a login that they do not name could not be ended by its subject.
+        let mut named = before;
+        named.ends = ends;
+        inner.add_to_indexes(&named, id).await?;
+        let kept = inner
+            .change_login(id, |login| {
+                login.granted = true;
+                login.ends = login.ends.max(ends);
+                true
+            })
+            .await?;
+        inner.tell(id, News::Changed).await;
+        Ok(kept.map_or(now, |login| login.ends))
+    }
+
+    /// No grant rests on a login any more: it ends with its browser session, which may be over already.
+    pub async fn release(&self, login: &str) -> Result<(), Unavailable> {
+        let inner = &*self.0;
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(());
+        };
+        let now = inner.ambient.now();
+        let stays = inner
+            .change_login(id, |login| {
+                login.granted = false;
+                login.ends = login.ends.min(login.session_ends);
+                !login.signed_out && now < login.ends
+            })
+            .await?;
+        if stays.is_none() {
+            inner.end_login(id).await?;
+        }
+        Ok(())
+    }
+
+    /// The living login of an id; asks the store.
+    pub async fn login(&self, login: &str) -> Result<Option<LoginView>, Unavailable> {
+        let Some(id) = LoginId::parse(login) else {
+            return Ok(None);
+        };
+        let found = self.0.read_login(id).await?;
+        Ok(found.map(|(_, record)| LoginView {
+            ends: record.ends,
+            refresh_due: record.refresh_due,
+            claims: Arc::new(record.claims),
+        }))
     }
 
     /// The tokens of a login record, with its revision.
@@ -260,7 +360,10 @@ impl Sessions {
             return Ok(false);
         }
         let now = inner.ambient.now();
-        let record = LoginRecord::new(claims, &tokens, before.ends, now);
+        let mut record = LoginRecord::new(claims, &tokens, before.ends, now);
+        record.granted = before.granted;
+        record.signed_out = before.signed_out;
+        record.session_ends = before.session_ends;
         if record.provider_session() != before.provider_session() {
             inner.add_to_indexes(&record, id).await?;
         }
@@ -270,7 +373,7 @@ impl Sessions {
             .store
             .replace_if(&key, revision, blob, record.ends.since(now) + SLACK)
             .await?;
-        inner.forget_everywhere(id).await;
+        inner.tell(id, News::Changed).await;
         Ok(matches!(replaced, Replaced::Done(_)))
     }
 
@@ -384,12 +487,40 @@ impl Inner {
         Ok(living.map(|record| (stored.revision, record)))
     }
 
+    /// Changes a login record unless others change it all the time. `None`: it is gone, or `change` says that it
+    /// should not stay; then nothing was written.
+    async fn change_login(
+        &self,
+        id: LoginId,
+        change: impl Fn(&mut LoginRecord) -> bool,
+    ) -> Result<Option<LoginRecord>, Unavailable> {
+        let key = id.record();
+        for _ in 0..ATTEMPTS {
+            let Some((revision, mut record)) = self.read_login(id).await? else {
+                return Ok(None);
+            };
+            if !change(&mut record) {
+                return Ok(None);
+            }
+            let ttl = record.ends.since(self.ambient.now()) + SLACK;
+            let blob = records::seal(&self.logins, &key, &record);
+            match self.store.replace_if(&key, revision, blob, ttl).await? {
+                Replaced::Done(_) => return Ok(Some(record)),
+                Replaced::Changed => {}
+                Replaced::Absent => return Ok(None),
+            }
+        }
+        Err(Unavailable(
+            "a login is being changed by others all the time".into(),
+        ))
+    }
+
     async fn end_login(&self, id: LoginId) -> Result<Option<ProviderTokens>, Unavailable> {
         let key = id.record();
         let taken = self.store.take(&key).await;
         // Also when nobody knows whether it was removed: what is remembered must be asked for again.
         self.active.remove(id);
-        self.forget_everywhere(id).await;
+        self.tell(id, News::Ended).await;
         let Some(stored) = taken? else {
             return Ok(None);
         };
@@ -440,6 +571,8 @@ const MAX_TOUCH: Duration = Duration::from_secs(60);
 /// Sessions that one process remembers.
 const MAX_REMEMBERED: usize = 100_000;
 const LEASE_TERM: Duration = Duration::from_secs(15);
+/// Tries to change a record that others change at the same time.
+const ATTEMPTS: usize = 16;
 const POLL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use hyper::{Method, Request, StatusCode};
 use mcp_oidc_proxy::clock::{Ambient, Timestamp};
 
 use self::authorize::{Code, Pending, SignedIn};
-use self::clients::Client;
 use self::table::Table;
 use self::token::Grant;
 use self::tokens::Signer;
@@ -58,7 +57,7 @@ pub(crate) const PEOPLE: [Person; 2] = [
 /// The provider.
 pub(crate) struct Provider {
     issuer: String,
-    /// The origin of the proxy: where its client may be sent back to, and whose resources tokens are for.
+    /// The origin of the proxy: where its client may be sent back to.
     proxy: String,
     signer: Signer,
     ambient: Ambient,
@@ -67,7 +66,6 @@ pub(crate) struct Provider {
 
 #[derive(Default)]
 struct State {
-    clients: Table<Client>,
     pending: Table<Pending>,
     codes: Table<Code>,
     grants: Table<Grant>,
@@ -91,10 +89,8 @@ impl Provider {
     /// Answers one request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
-        let open = matches!(
-            path.as_str(),
-            "/token" | "/register" | "/userinfo" | "/jwks"
-        ) || path.starts_with("/.well-known/");
+        let open = matches!(path.as_str(), "/token" | "/userinfo" | "/jwks")
+            || path.starts_with("/.well-known/");
         if open && let Some(answer) = web::preflight(&request) {
             return answer;
         }
@@ -107,7 +103,6 @@ impl Provider {
             (&Method::GET, "/authorize") => self.authorize(&request),
             (&Method::POST, "/sign-in") => self.sign_in(request).await,
             (&Method::POST, "/token") => self.token(request).await,
-            (&Method::POST, "/register") => self.register(request).await,
             (&Method::GET | &Method::POST, "/userinfo") => self.userinfo(&request),
             (&Method::GET, "/logout") => self.logout(&request),
             (&Method::GET, "/") => web::html(StatusCode::OK, page::home()),

@@ -229,6 +229,7 @@ fn sessions(
                 Arc::clone(&lasting.store),
                 keys.clone(),
                 &config.sessions,
+                &lasting.revocations,
                 lasting.ambient.clone(),
                 &lasting.metrics,
             ))

@@ -27,6 +27,7 @@ use crate::clock::{ManualClock, SystemRandom as OurRandom};
 use crate::ids::RequestId;
 use crate::keys::KeyRing;
 use crate::peer::{Conn, Peer, TokenMemo};
+use crate::revocation::Revocations;
 use crate::route::{Matched, Table};
 use crate::secret::Secret;
 use crate::session::{NewLogin, ProviderTokens, Sessions};
@@ -200,6 +201,7 @@ impl World {
             Arc::clone(&store),
             keys.clone(),
             &config.sessions,
+            &Revocations::new(Arc::clone(&store), ambient.clone()),
             ambient.clone(),
             &metrics,
         );

@@ -32,6 +32,14 @@ pub(super) struct LoginRecord {
     pub(super) ends: Timestamp,
     /// When the provider's tokens should be refreshed.
     pub(super) refresh_due: Option<Timestamp>,
+    /// When the browser session ends at the latest; grants may let the record live longer.
+    pub(super) session_ends: Timestamp,
+    /// A grant rests on it.
+    #[serde(default)]
+    pub(super) granted: bool,
+    /// The browser session was ended by its person.
+    #[serde(default)]
+    pub(super) signed_out: bool,
 }
 
 /// What requests need of a [`LoginRecord`]: all but the tokens, which are passed over.
@@ -79,6 +87,9 @@ impl LoginRecord {
                 provider_session: tokens.provider_session.clone(),
             },
             ends,
+            session_ends: ends,
+            granted: false,
+            signed_out: false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! names its login, and a gap in the events, after which nobody knows what was missed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -22,8 +22,6 @@ pub(super) struct Seen {
     epochs: Box<[AtomicU64]>,
     /// Raised when events may have been missed.
     generation: AtomicU64,
-    /// When our own heartbeat was last heard, in milliseconds; `i64::MAX` when nobody else writes to the store.
-    heard: AtomicI64,
     fresh_for: Duration,
     grace: Duration,
 }
@@ -46,12 +44,11 @@ pub(super) struct Mark {
 
 impl Seen {
     /// `fresh_for`: how long an entry serves without asking; `grace`: how long while the store cannot be asked.
-    pub(super) fn new(bound: usize, fresh_for: Duration, grace: Duration, shared: bool) -> Self {
+    pub(super) fn new(bound: usize, fresh_for: Duration, grace: Duration) -> Self {
         Self {
             entries: Cache::new(bound),
             epochs: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             generation: AtomicU64::new(0),
-            heard: AtomicI64::new(if shared { i64::MIN } else { i64::MAX }),
             fresh_for,
             grace,
         }
@@ -59,10 +56,6 @@ impl Seen {
 
     /// The session, if it was read a moment ago and nothing was heard against it.
     pub(super) fn fresh(&self, ticket: &Ticket, now: Timestamp) -> Option<Arc<Session>> {
-        let heard = self.heard.load(Ordering::Acquire);
-        if now.as_millis().saturating_sub(heard) > HEARTBEAT_LOST {
-            return None;
-        }
         let entry = self.living(ticket, now)?;
         let fresh = now.since(entry.read) < self.fresh_for
             && entry.generation == self.generation.load(Ordering::Acquire);
@@ -124,21 +117,11 @@ impl Seen {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Our own heartbeat came round, so events arrive.
-    pub(super) fn heartbeat(&self, now: Timestamp) {
-        self.heard.store(now.as_millis(), Ordering::Release);
-    }
-
     /// Drops what is of no use any more.
     pub(super) fn sweep(&self, now: Timestamp) {
         let useful = self.grace.max(self.fresh_for);
         self.entries
             .retain(|_, entry| now.since(entry.read) < useful);
-    }
-
-    #[cfg(test)]
-    pub(super) fn heard_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.heard.load(Ordering::Acquire))
     }
 
     fn living(&self, ticket: &Ticket, now: Timestamp) -> Option<Entry> {
@@ -149,4 +132,3 @@ impl Seen {
 }
 
 const SLOTS: usize = 1024;
-const HEARTBEAT_LOST: i64 = 3_000;

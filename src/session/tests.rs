@@ -16,6 +16,7 @@ use super::*;
 use crate::clock::{ManualClock, SystemRandom};
 use crate::config::Span;
 use crate::ids::Subject;
+use crate::revocation::Revocations;
 use crate::store::memory::MemoryStore;
 use crate::store::{Outcome, Space};
 
@@ -171,6 +172,7 @@ impl World {
             store,
             self.ring.clone(),
             &self.config,
+            &Revocations::new(Arc::clone(&self.store) as _, self.ambient.clone()),
             self.ambient.clone(),
             &Metrics::new(),
         )
@@ -182,9 +184,12 @@ impl World {
         let until = CancellationToken::new();
         let task = tokio::spawn({
             let (sessions, until) = (Arc::clone(&sessions), until.clone());
-            async move { sessions.background(until).await }
+            let revocations = Arc::clone(&sessions.0.revocations);
+            async move {
+                tokio::join!(sessions.background(until.clone()), revocations.run(until));
+            }
         });
-        while sessions.0.seen.heard_at() != self.ambient.now() {
+        while !sessions.0.revocations.is_trusted(self.ambient.now()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         (sessions, Background { until, task })

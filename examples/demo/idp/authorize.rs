@@ -17,10 +17,8 @@ const SIGNED_IN_SECS: u64 = 8 * 3600;
 #[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) client_id: String,
-    pub(crate) client_name: String,
     pub(crate) redirect_uri: String,
     pub(crate) scope: String,
-    pub(crate) resource: Option<String>,
     state: Option<String>,
     nonce: Option<String>,
     challenge: String,
@@ -74,9 +72,7 @@ impl Provider {
         else {
             return web::html(
                 StatusCode::BAD_REQUEST,
-                page::refusal(
-                    "This client is not registered here with this redirect address. Clients that registered themselves are forgotten when the demo ends; register again.",
-                ),
+                page::refusal("This client is not registered here with this redirect address."),
             );
         };
         let state = field("state").ok().flatten().map(str::to_owned);
@@ -108,16 +104,10 @@ impl Provider {
         else {
             return refuse("invalid_request", "PKCE with S256 is needed");
         };
-        let resource = match self.resource(&query) {
-            Ok(resource) => resource,
-            Err(text) => return refuse("invalid_target", text),
-        };
         let pending = Pending {
             client_id: client.id,
-            client_name: client.name,
             redirect_uri: redirect_uri.to_owned(),
             scope: value("scope").unwrap_or("openid").to_owned(),
-            resource,
             state: state.clone(),
             nonce: value("nonce").map(str::to_owned),
             challenge: challenge.to_owned(),
@@ -125,11 +115,10 @@ impl Provider {
         let here = self.signed_in(request.headers());
         let prompt = value("prompt").unwrap_or_default();
         match here {
-            // Only the proxy is let through in silence: other clients may be anybody's.
             Some(here)
-                if pending.client_id == PROXY_CLIENT
-                    && !prompt.contains("login")
-                    && !prompt.contains("consent") =>
+                if !["login", "consent", "select_account"]
+                    .iter()
+                    .any(|ask| prompt.contains(ask)) =>
             {
                 web::redirect(&self.issue_code(pending, &here))
             }
@@ -139,7 +128,7 @@ impl Provider {
             ),
             here => {
                 let transaction = self.secret();
-                let page = page::sign_in(&pending, &transaction, here.map(|here| here.person));
+                let page = page::sign_in(&transaction, here.map(|here| here.person));
                 let (now, expires) = (self.now(), self.in_secs(PENDING_SECS));
                 self.state().pending.put(now, transaction, expires, pending);
                 web::html(StatusCode::OK, page)
@@ -187,7 +176,7 @@ impl Provider {
         };
         tracing::info!(
             person = person.id,
-            client.name = pending.client_name,
+            client.id = pending.client_id,
             "somebody signed in at the demo provider"
         );
         let here = match here {
@@ -248,31 +237,6 @@ impl Provider {
             .flat_map(|text| text.split(';'))
             .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))?;
         self.state().signed_in.get(self.now(), name)
-    }
-
-    /// The resource asked for (RFC 8707): one, and one of the proxy's.
-    pub(super) fn resource(
-        &self,
-        fields: &[(String, String)],
-    ) -> Result<Option<String>, &'static str> {
-        let mut asked = fields
-            .iter()
-            .filter(|(key, _)| key == "resource")
-            .map(|(_, value)| value);
-        let Some(first) = asked.next() else {
-            return Ok(None);
-        };
-        if asked.any(|other| other != first) {
-            return Err("name one resource");
-        }
-        match Url::parse(first) {
-            Ok(url)
-                if url.origin().ascii_serialization() == self.proxy && url.fragment().is_none() =>
-            {
-                Ok(Some(first.clone()))
-            }
-            _ => Err("the resource is not one of the demo proxy's"),
-        }
     }
 
     fn issue_code(&self, request: Pending, here: &SignedIn) -> String {

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::authorize::Pending;
-use super::{PEOPLE, PROXY_CLIENT, Person};
+use super::{PEOPLE, Person};
 use crate::web::escape;
 
 const STYLE: &str = "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}\
@@ -19,19 +18,8 @@ fn page(title: &str, body: &str) -> String {
     )
 }
 
-/// Who are you, and may this client act for you?
-pub(super) fn sign_in(request: &Pending, transaction: &str, here: Option<&Person>) -> String {
-    let asks = if request.client_id == PROXY_CLIENT {
-        "<p>The proxy asks who you are.</p>".to_owned()
-    } else {
-        format!(
-            "<p>A client that calls itself <b>{}</b> wants to use <code>{}</code> in your name. The answer goes to <code>{}</code>. \
-             Go on only if you have just started this yourself.</p>",
-            escape(&request.client_name),
-            escape(request.resource.as_deref().unwrap_or("your profile")),
-            escape(&request.redirect_uri),
-        )
-    };
+/// Who are you?
+pub(super) fn sign_in(transaction: &str, here: Option<&Person>) -> String {
     let mut buttons = String::new();
     for person in &PEOPLE {
         let verb = if here == Some(person) {
@@ -48,7 +36,7 @@ pub(super) fn sign_in(request: &Pending, transaction: &str, here: Option<&Person
     page(
         "Sign in",
         &format!(
-            "{asks}<form method=\"post\" action=\"/sign-in\"><input type=\"hidden\" name=\"transaction\" value=\"{}\">\
+            "<p>The proxy asks who you are.</p><form method=\"post\" action=\"/sign-in\"><input type=\"hidden\" name=\"transaction\" value=\"{}\">\
              <p><label>Password (any will do)<br><input type=\"password\" name=\"password\" value=\"demo\" autocomplete=\"off\"></label></p>\
              <p>{buttons}</p><p><button name=\"decision\" value=\"cancel\">No, go back</button></p></form>",
             escape(transaction)

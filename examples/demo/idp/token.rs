@@ -23,7 +23,6 @@ pub(crate) struct Grant {
     pub(crate) sid: String,
     person: &'static Person,
     scope: String,
-    resource: Option<String>,
     auth_time: i64,
 }
 
@@ -102,20 +101,10 @@ impl Provider {
                 "code_verifier does not fit the challenge",
             ));
         }
-        let asked = self
-            .resource(form)
-            .map_err(|text| refusal("invalid_target", text))?;
-        if asked.is_some() && asked != code.request.resource {
-            return Err(refusal(
-                "invalid_target",
-                "the code was made for another resource",
-            ));
-        }
         let grant = Grant {
             client_id: client_id.to_owned(),
             person: code.person,
             scope: code.request.scope.clone(),
-            resource: code.request.resource.clone(),
             sid: code.sid.clone(),
             auth_time: code.auth_time,
         };
@@ -132,9 +121,6 @@ impl Provider {
     fn redeem_refresh(&self, client_id: &str, form: &[(String, String)]) -> Result<Value, Refusal> {
         let now = self.now();
         let token = web::single(form, "refresh_token").ok().flatten();
-        let asked = self
-            .resource(form)
-            .map_err(|text| refusal("invalid_target", text))?;
         let grant = token
             .and_then(|token| self.state().grants.take(now, token))
             .filter(|grant| grant.client_id == client_id)
@@ -142,12 +128,6 @@ impl Provider {
                 "invalid_grant",
                 "the refresh token is unknown, used, or another client's",
             ))?;
-        if asked.is_some() && asked != grant.resource {
-            return Err(refusal(
-                "invalid_target",
-                "the grant is for another resource",
-            ));
-        }
         self.answer_with_tokens(grant, None).map_err(|_| {
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -168,7 +148,7 @@ impl Provider {
         claims["auth_time"] = json!(grant.auth_time);
 
         let mut access = claims.clone();
-        access["aud"] = json!(grant.resource.as_deref().unwrap_or(&self.issuer));
+        access["aud"] = json!(self.issuer);
         access["client_id"] = json!(grant.client_id);
         access["scope"] = json!(grant.scope);
         access["jti"] = json!(self.secret());

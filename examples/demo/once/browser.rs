@@ -49,14 +49,30 @@ impl Browser {
             .await
     }
 
-    /// Sends the page's only form: its hidden fields and those given.
+    /// Sends the page's first form: its hidden fields and those given.
     pub(crate) async fn submit(&mut self, page: &Page, fields: &[(&str, &str)]) -> Outcome<Page> {
+        self.submit_to(page, "", fields).await
+    }
+
+    /// Sends the page's form that goes to this path.
+    pub(crate) async fn submit_to(
+        &mut self,
+        page: &Page,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Outcome<Page> {
         let html = page.text();
         let form = html
-            .split_once("<form")
-            .ok_or_else(|| Failure::from(format!("no form at {}: {html}", page.url)))?
-            .1;
-        let (form, _) = form.split_once("</form>").ok_or("the form does not end")?;
+            .split("<form")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("</form>"))
+            .map(|(form, _)| form)
+            .find(|form| {
+                attribute(form, "action")
+                    .unwrap_or_default()
+                    .ends_with(path)
+            })
+            .ok_or_else(|| Failure::from(format!("no form to `{path}` at {}: {html}", page.url)))?;
         let (tag, inside) = form.split_once('>').ok_or("the form's tag does not end")?;
         let target = page
             .url

@@ -14,7 +14,10 @@ pub(super) fn check(checker: &mut Checker) {
             found.push((format!("pages.{key}"), message));
         }
     };
-    look("name", pages.name.as_deref().map(|name| check_text(name, 64)));
+    look(
+        "name",
+        pages.name.as_deref().map(|name| check_text(name, 64)),
+    );
     look("logo_file", pages.logo_file.as_deref().map(check_logo));
     look(
         "support_contact",

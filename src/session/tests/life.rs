@@ -191,10 +191,12 @@ async fn living_sessions_are_counted() {
     let world = World::new();
     let metrics = Metrics::new();
     let store = Arc::new(MemoryStore::new(&world.config, world.ambient.clone()));
+    let revocations = Revocations::new(Arc::clone(&store) as _, world.ambient.clone());
     let sessions = Sessions::new(
         store,
         world.ring.clone(),
         &world.config,
+        &revocations,
         world.ambient.clone(),
         &metrics,
     );

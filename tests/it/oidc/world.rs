@@ -16,6 +16,7 @@ use mcp_oidc_proxy::oidc::{Browser, Provider};
 use mcp_oidc_proxy::paths::OwnPaths;
 use mcp_oidc_proxy::peer::{Conn, Peer, TokenMemo};
 use mcp_oidc_proxy::reject::{Code, Reject};
+use mcp_oidc_proxy::revocation::Revocations;
 use mcp_oidc_proxy::session::{Session, Sessions};
 use mcp_oidc_proxy::store::Store;
 use mcp_oidc_proxy::store::memory::MemoryStore;
@@ -262,6 +263,7 @@ fn replica(
         Arc::clone(store),
         keys.clone(),
         &config.sessions,
+        &Revocations::new(Arc::clone(store), ambient.clone()),
         ambient.clone(),
         metrics,
     );

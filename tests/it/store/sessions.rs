@@ -10,6 +10,7 @@ use mcp_oidc_proxy::config::oidc::ClaimMap;
 use mcp_oidc_proxy::config::session::Sessions as SessionConfig;
 use mcp_oidc_proxy::ids::Subject;
 use mcp_oidc_proxy::keys::KeyRing;
+use mcp_oidc_proxy::revocation::Revocations;
 use mcp_oidc_proxy::secret::Secret;
 use mcp_oidc_proxy::session::keyring::key_ring;
 use mcp_oidc_proxy::session::{NewLogin, ProviderTokens, Sessions};
@@ -50,6 +51,7 @@ fn replica(store: &Arc<dyn Store>, ring: &KeyRing) -> Arc<Sessions> {
         Arc::clone(store),
         ring.clone(),
         &config,
+        &Revocations::new(Arc::clone(store), Ambient::system()),
         Ambient::system(),
         &Metrics::new(),
     )

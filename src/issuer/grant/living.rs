@@ -1,0 +1,110 @@
+//! The grant of a request: from memory, or read at first sight.
+
+use std::sync::Arc;
+
+use super::ticket::GrantId;
+use super::{Basis, Grants, Inner, Living, Record};
+use crate::revocation::Name;
+use crate::session::LoginView;
+use crate::store::Unavailable;
+
+impl Grants {
+    /// The living grant of an access token's `sid`, remembered for at most 60 s. `Ok(None)`: it is over, or its login
+    /// is. While the store is away, one that was read within `sessions.outage_grace` goes on.
+    pub async fn find(&self, sid: &str) -> Result<Option<Living>, Unavailable> {
+        let inner = &*self.0;
+        let Some(id) = GrantId::parse(sid) else {
+            return Ok(None);
+        };
+        let now = inner.ambient.now();
+        let Some(record) = inner.record(id).await? else {
+            return Ok(None);
+        };
+        if !record.lives(now, inner.idle) {
+            return Ok(None);
+        }
+        let grant = id.hex();
+        let about = &record.about;
+        let living = match &about.basis {
+            Basis::Here(claims) => Living {
+                claims: Arc::new((**claims).clone()),
+                names: Arc::from([Name::Grant(Arc::clone(&grant))]),
+                client_id: about.client_id.as_str().into(),
+                login: None,
+                ends: about.ends,
+                id: grant,
+            },
+            Basis::Login(login) => {
+                let Some(view) = inner.login(login).await? else {
+                    return Ok(None);
+                };
+                // A login that came to belong to somebody else would be a fault of ours; never let it through.
+                if now >= view.ends || view.claims.subject != about.subject {
+                    return Ok(None);
+                }
+                Living {
+                    claims: Arc::clone(&view.claims),
+                    names: Arc::from([
+                        Name::Grant(Arc::clone(&grant)),
+                        Name::Login(Arc::clone(login)),
+                    ]),
+                    client_id: about.client_id.as_str().into(),
+                    login: Some(Arc::clone(login)),
+                    ends: about.ends.min(view.ends),
+                    id: grant,
+                }
+            }
+        };
+        Ok(Some(living))
+    }
+}
+
+impl Inner {
+    async fn record(&self, id: GrantId) -> Result<Option<Arc<Record>>, Unavailable> {
+        let now = self.ambient.now();
+        let name = id.hex();
+        if self.revocations.is_trusted(now)
+            && let Some(record) = self.seen.fresh(&name, now)
+        {
+            return Ok(Some(record));
+        }
+        let mark = self.seen.mark(&name, now);
+        match self.read(id).await {
+            Ok(Some((_, record))) => {
+                let record = Arc::new(record);
+                self.seen.remember(&name, &record, mark);
+                Ok(Some(record))
+            }
+            Ok(None) => {
+                self.seen.forget(&name);
+                Ok(None)
+            }
+            Err(error) => self.seen.in_outage(&name, now).map(Some).ok_or(error),
+        }
+    }
+
+    pub(super) async fn login(
+        &self,
+        login: &Arc<str>,
+    ) -> Result<Option<Arc<LoginView>>, Unavailable> {
+        let now = self.ambient.now();
+        if self.revocations.is_trusted(now)
+            && let Some(view) = self.logins.fresh(login, now)
+        {
+            return Ok(Some(view));
+        }
+        let mark = self.logins.mark(login, now);
+        match self.sessions.login(login).await {
+            Ok(Some(view)) => {
+                let view = Arc::new(view);
+                self.logins.remember(login, &view, mark);
+                Ok(Some(view))
+            }
+            Ok(None) => {
+                self.logins.forget(login);
+                Ok(None)
+            }
+            Err(error) => self.logins.in_outage(login, now).map(Some).ok_or(error),
+        }
+    }
+}
