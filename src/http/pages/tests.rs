@@ -310,6 +310,35 @@ async fn every_page_forbids_framing_scripts_and_caching_and_names_its_language()
     }
 }
 
+/// No tokens, codes or inner text where they do not belong, and none of the texts of the other language.
+#[tokio::test]
+async fn japanese_pages_are_japanese() {
+    let pages = pages();
+    for (name, response) in all(&pages, &view(&pages, "ja")) {
+        let html = html(response).await;
+        let text: String = html
+            .split('<')
+            .skip(1)
+            .filter(|part| {
+                !part.starts_with("title")
+                    && !part.starts_with("code")
+                    && !part.starts_with("bdi")
+                    && !part.starts_with("time")
+                    && !part.contains("lang=\"en\"")
+                    && !part.starts_with("footer")
+            })
+            .filter_map(|part| part.split_once('>').map(|(_, text)| text))
+            .collect();
+        for word in ["the ", "You", "Sign", "access", "page", "Nothing"] {
+            assert!(!text.contains(word), "{name}: {word} in {text}");
+        }
+        assert!(
+            html.contains("お知らせ") && html.contains(">English</a>"),
+            "{name}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_error_page_says_what_a_person_needs() {
     let pages = pages();

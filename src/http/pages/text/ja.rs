@@ -21,330 +21,376 @@ impl Words for Ja {
         "日本語"
     }
     fn date(&self, date: Date) -> String {
-        format!("{} {} {}", date.day(), date.month(), date.year())
+        format!(
+            "{}年{}月{}日",
+            date.year(),
+            u8::from(date.month()),
+            date.day()
+        )
     }
 
     fn help_from(&self) -> &'static str {
-        "Help"
+        "お問い合わせ先"
     }
     fn reference(&self) -> &'static str {
-        "Reference ID"
+        "お問い合わせ番号"
     }
     fn time(&self) -> &'static str {
-        "Time (UTC)"
+        "時刻 (UTC)"
     }
     fn code(&self) -> &'static str {
-        "Code"
+        "コード"
     }
     fn if_it_goes_on(&self) -> &'static str {
-        "If it goes on, give this reference ID to the people who run this service."
+        "解決しない場合は、このお問い合わせ番号をサービスの管理者に伝えてください。"
     }
     fn details(&self) -> &'static str {
-        "Technical details"
+        "技術的な詳細"
     }
 
     fn error_title(&self, code: Code) -> &'static str {
         match code {
             Code::BadRequest | Code::BadTarget | Code::HeadersTooLarge => {
-                "This request cannot be answered"
+                "このリクエストには応答できません"
             }
-            Code::BodyTooLarge => "This is too large to send",
-            Code::RequestTimeout => "The request took too long",
-            Code::MethodNotAllowed => "This address cannot be used that way",
-            Code::NotFound => "There is nothing at this address",
-            Code::Misdirected => "This request came to the wrong place",
-            Code::OriginRefused => "The request came from another site",
-            Code::Unauthenticated | Code::InvalidToken => "Please sign in",
-            Code::InsufficientScope | Code::Forbidden => "You do not have access",
-            Code::LoginFailed => "The sign-in did not work",
-            Code::LoginExpired => "This sign-in link no longer works",
+            Code::BodyTooLarge => "送信する内容が大きすぎます",
+            Code::RequestTimeout => "リクエストに時間がかかりすぎました",
+            Code::MethodNotAllowed => "このアドレスはその方法では使えません",
+            Code::NotFound => "このアドレスには何もありません",
+            Code::Misdirected => "リクエストの宛先が違います",
+            Code::OriginRefused => "リクエストが別のサイトから送られました",
+            Code::Unauthenticated | Code::InvalidToken => "サインインしてください",
+            Code::InsufficientScope | Code::Forbidden => "利用する権限がありません",
+            Code::LoginFailed => "サインインできませんでした",
+            Code::LoginExpired => "このサインインのリンクは無効になりました",
             Code::ProviderUnavailable | Code::KeysUnavailable => {
-                "The identity provider does not answer"
+                "サインインサービスに接続できません"
             }
-            Code::StoreUnavailable => "Sign-ins cannot be looked up just now",
+            Code::StoreUnavailable => "サインインの状態を確認できません",
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
-                "The server behind this address has a problem"
+                "接続先のサーバーに問題があります"
             }
-            Code::BackendBusy | Code::TooManyRequests => "Too much is going on just now",
-            Code::Draining => "This service is restarting",
-            Code::Internal => "Something went wrong here",
+            Code::BackendBusy | Code::TooManyRequests => "ただいま混み合っています",
+            Code::Draining => "サービスを再起動しています",
+            Code::Internal => "こちら側で問題が発生しました",
         }
     }
-    fn error_text<'a>(&self, _: Code, _: StatusCode, english: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(english)
+    fn error_text<'a>(&self, code: Code, status: StatusCode, _: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(match code {
+            Code::BadRequest | Code::BadTarget | Code::HeadersTooLarge => {
+                "送られた内容を読み取れません。アドレスを確認するか、元の画面からやり直してください。"
+            }
+            Code::BodyTooLarge => "受け付けられる大きさを超えています。内容を小さくしてください。",
+            Code::RequestTimeout => {
+                "最後まで届く前に時間切れになりました。もう一度お試しください。"
+            }
+            Code::MethodNotAllowed => "元の画面に戻って、やり直してください。",
+            Code::NotFound => "アドレスを確認してください。",
+            Code::Misdirected => "このサービスの宛先ではありません。アドレスを確認してください。",
+            Code::OriginRefused => {
+                "別のサイトから送られたため、何も行いませんでした。このサービスの画面から操作してください。"
+            }
+            Code::Unauthenticated | Code::InvalidToken => "利用するにはサインインが必要です。",
+            Code::InsufficientScope | Code::Forbidden => {
+                "サインインしていますが、このアカウントでは利用できません。別のアカウントを使うか、管理者に依頼してください。"
+            }
+            Code::LoginFailed if status == StatusCode::FORBIDDEN => {
+                "サインインが取り消されたか、許可されませんでした。もう一度試すか、別のアカウントを使ってください。"
+            }
+            Code::LoginFailed => {
+                "サインインサービスからの応答を受け付けられませんでした。もう一度サインインしてください。"
+            }
+            Code::LoginExpired => {
+                "このサインインはすでに使われたか、時間切れか、別のブラウザーで始められたものです。ブラウザーが Cookie を拒否している場合もあります。ここからもう一度サインインしてください。"
+            }
+            Code::ProviderUnavailable | Code::KeysUnavailable => {
+                "サインインサービスが応答しません。サインアウトはされていません。しばらくしてから、もう一度お試しください。"
+            }
+            Code::StoreUnavailable => {
+                "ただいまサインインの状態を確認できません。サインアウトはされていません。しばらくしてから、もう一度お試しください。"
+            }
+            Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
+                "サインインとこのサービスは正常ですが、接続先のサーバーが応答しませんでした。しばらくしてから、もう一度お試しください。"
+            }
+            Code::BackendBusy | Code::TooManyRequests => {
+                "しばらくしてから、もう一度お試しください。"
+            }
+            Code::Draining => "すぐに再開します。もう一度お試しください。",
+            Code::Internal => {
+                "お客様の操作に問題はありません。お問い合わせ番号で記録を確認できます。"
+            }
+        })
     }
     fn sign_in(&self) -> &'static str {
-        "Sign in"
+        "サインイン"
     }
     fn sign_in_again(&self) -> &'static str {
-        "Sign in again"
+        "もう一度サインイン"
     }
     fn try_again(&self) -> &'static str {
-        "Try again"
+        "もう一度試す"
     }
 
     fn signed_in_as(&self) -> &'static str {
-        "You are signed in as"
+        "サインイン中のアカウント:"
     }
     fn account_of(&self, issuer: &str) -> String {
-        format!("Account of {issuer}")
+        format!("{issuer} のアカウント")
     }
     fn not_you(&self) -> &'static str {
-        "Not you?"
+        "ご本人ではありませんか?"
     }
     fn use_another_account(&self) -> &'static str {
-        "Use another account"
+        "別のアカウントを使う"
     }
 
     fn sign_in_text<'a>(&self, service: &'a str) -> Line<'a> {
         Line::of(&[
-            T("You sign in to "),
             N(service),
-            T(" with your organisation’s account."),
+            T(" には、所属する組織のアカウントでサインインします。"),
         ])
     }
     fn sign_in_with<'a>(&self, provider: &'a str) -> Line<'a> {
-        Line::of(&[T("Sign in with "), N(provider)])
+        Line::of(&[N(provider), T(" でサインイン")])
     }
     fn sign_in_note(&self) -> &'static str {
-        "You come back here afterwards. This service never sees your password."
+        "サインインの後、ここに戻ります。このサービスにパスワードは伝わりません。"
     }
     fn sign_out(&self) -> &'static str {
-        "Sign out"
+        "サインアウト"
     }
     fn sign_out_title(&self) -> &'static str {
-        "Sign out?"
+        "サインアウトしますか?"
     }
     fn sign_out_text<'a>(&self, service: &'a str) -> Line<'a> {
         Line::of(&[
-            T("This ends your session with "),
+            T("このブラウザーでの "),
             N(service),
-            T(" in this browser."),
+            T(" の利用を終了します。"),
         ])
     }
     fn stay_signed_in(&self) -> &'static str {
-        "Stay signed in"
+        "サインアウトしない"
     }
     fn signed_out_title(&self) -> &'static str {
-        "You are signed out"
+        "サインアウトしました"
     }
     fn signed_out_text<'a>(&self, service: &'a str) -> Line<'a> {
         Line::of(&[
-            T("Your session with "),
+            T("このブラウザーでの "),
             N(service),
-            T(" has ended in this browser."),
+            T(" の利用を終了しました。"),
         ])
     }
     fn signed_out_here_only(&self) -> &'static str {
-        "You may still be signed in at your identity provider, so the next sign-in may not ask for a password. On a shared computer, sign out there too."
+        "サインインサービスにはサインインしたままの場合があり、次回はパスワードを求められないことがあります。共用のコンピューターでは、そちらからもサインアウトしてください。"
     }
 
     fn unnamed_app(&self) -> &'static str {
-        "App without a name"
+        "名前のないアプリ"
     }
     fn consent_title<'a>(&self, app: &'a str, server: &'a str) -> Line<'a> {
-        Line::of(&[T("Allow “"), N(app), T("” to use "), N(server), T("?")])
+        Line::of(&[
+            T("「"),
+            N(app),
+            T("」に "),
+            N(server),
+            T(" の利用を許可しますか?"),
+        ])
     }
     fn consent_text<'a>(&self, app: &'a str, server: &'a str) -> Line<'a> {
         Line::of(&[
-            T("“"),
+            T("「"),
             N(app),
-            T("” will be able to use the tools that your organisation allows you on "),
+            T("」は、あなたに代わって、組織があなたに許可している "),
             N(server),
-            T(", as you."),
+            T(" のツールを使えるようになります。"),
         ])
     }
     fn trust<'a>(&self, trust: Trust<'a>, app: &'a str) -> Line<'a> {
         match trust {
-            Trust::Operator => Line::of(&[T("Registered by your administrator.")]),
-            Trust::Host(host) => Line::of(&[T("Verified web address: "), S(host)]),
-            Trust::Nobody => {
-                Line::of(&[T("It says it is “"), N(app), T("”. This is not verified.")])
-            }
+            Trust::Operator => Line::of(&[T("管理者が登録したアプリです。")]),
+            Trust::Host(host) => Line::of(&[T("確認済みのウェブアドレス: "), S(host)]),
+            Trust::Nobody => Line::of(&[T("「"), N(app), T("」と名乗っています。未確認です。")]),
         }
     }
     fn destination<'a>(&self, destination: Destination<'a>) -> Line<'a> {
         match destination {
-            Destination::Web(host) => Line::of(&[T("You will be sent to "), S(host), T(".")]),
+            Destination::Web(host) => Line::of(&[S(host), T(" に移動します。")]),
             Destination::Loopback(host) => Line::of(&[
-                T("You will be sent to an app on this computer ("),
+                T("このコンピューター上のアプリ ("),
                 S(host),
-                T(")."),
+                T(") に移動します。"),
             ]),
-            Destination::App(scheme) => Line::of(&[
-                T("You will be sent to the app that opens "),
-                S(scheme),
-                T(" links."),
-            ]),
+            Destination::App(scheme) => {
+                Line::of(&[S(scheme), T(" リンクを開くアプリに移動します。")])
+            }
         }
     }
     fn caution(&self, destination: Destination<'_>) -> &'static str {
         match destination {
             Destination::Web(_) => {
-                "Only continue if you know this address and started this yourself."
+                "このアドレスに心当たりがあり、ご自身で始めた場合にだけ続けてください。"
             }
             Destination::Loopback(_) | Destination::App(_) => {
-                "Any app on this computer could ask this way. Only continue if you started this yourself a moment ago."
+                "このコンピューター上のどのアプリでも、この方法で許可を求めることができます。たった今ご自身で始めた場合にだけ続けてください。"
             }
         }
     }
     fn what_it_gets(&self) -> &'static str {
-        "What it gets"
+        "許可する内容"
     }
     fn gets_tools<'a>(&self, server: &'a str) -> Line<'a> {
-        Line::of(&[T("Use of "), N(server), T(" in your name")])
+        Line::of(&[T("あなたの名前での "), N(server), T(" の利用")])
     }
     fn gets_scope<'a>(&self, scope: &'a str) -> Line<'a> {
-        Line::of(&[T("Permission "), S(scope)])
+        Line::of(&[T("権限 "), S(scope)])
     }
     fn keeps_access(&self, until: Date) -> String {
         format!(
-            "It keeps access while you are away, until {} at the latest",
+            "あなたが操作していない間も利用できます (最長 {} まで)",
             self.date(until)
         )
     }
     fn until(&self, until: Date) -> String {
-        format!("Until {} at the latest", self.date(until))
+        format!("最長 {} まで", self.date(until))
     }
     fn remember(&self) -> &'static str {
-        "Do not ask me again for this app when I start it myself"
+        "このアプリを自分で始めたときは、次回から確認しない"
     }
     fn allow(&self) -> &'static str {
-        "Allow access"
+        "アクセスを許可"
     }
     fn deny(&self) -> &'static str {
-        "Deny"
+        "拒否"
     }
     fn detail_app_id(&self) -> &'static str {
-        "App ID"
+        "アプリの ID"
     }
     fn detail_redirect(&self) -> &'static str {
-        "Sent back to"
+        "戻り先"
     }
     fn detail_registration(&self) -> &'static str {
-        "Registration"
+        "登録方法"
     }
     fn detail_kind(&self, trust: Trust<'_>) -> &'static str {
         match trust {
-            Trust::Operator => "by the administrator",
-            Trust::Host(_) => "by a document at its web address",
-            Trust::Nobody => "by the app itself",
+            Trust::Operator => "管理者による登録",
+            Trust::Host(_) => "ウェブアドレスにある文書",
+            Trust::Nobody => "アプリ自身による登録",
         }
     }
     fn detail_server(&self) -> &'static str {
-        "Server"
+        "サーバー"
     }
     fn detail_scopes(&self) -> &'static str {
-        "Scopes"
+        "スコープ"
     }
     fn detail_limit(&self) -> &'static str {
-        "This page"
+        "この画面"
     }
     fn detail_limit_text(&self, minutes: u64) -> String {
-        format!("can be answered for {minutes} minutes")
+        format!("{minutes} 分間回答できます")
     }
 
     fn returning_title<'a>(&self, app: &'a str) -> Line<'a> {
-        Line::of(&[T("Returning you to “"), N(app), T("”")])
+        Line::of(&[T("「"), N(app), T("」に戻ります")])
     }
     fn returning_text(&self) -> &'static str {
-        "If nothing happens, press the button. You can close this tab afterwards."
+        "何も起こらない場合は、ボタンを押してください。その後、このタブは閉じてかまいません。"
     }
     fn not_allowed_text<'a>(&self, app: &'a str) -> Line<'a> {
-        Line::of(&[T("“"), N(app), T("” gets no access.")])
+        Line::of(&[T("「"), N(app), T("」には何も許可していません。")])
     }
     fn open_app<'a>(&self, app: &'a str) -> Line<'a> {
-        Line::of(&[T("Open “"), N(app), T("”")])
+        Line::of(&[T("「"), N(app), T("」を開く")])
     }
     fn wrong_request_title(&self) -> &'static str {
-        "The app asked in a way that cannot be answered"
+        "アプリからの要求に応答できません"
     }
     fn wrong_request_text<'a>(&self, app: &'a str) -> Line<'a> {
         Line::of(&[
-            T("What “"),
+            T("「"),
             N(app),
             T(
-                "” sent is incomplete or not allowed here. This is not your fault. Go back to the app and start again; if it goes on, tell its makers the code below.",
+                "」から送られた内容が不完全か、ここでは許可されていません。お客様の操作に問題はありません。アプリに戻ってやり直してください。解決しない場合は、下のコードをアプリの作成者に伝えてください。",
             ),
         ])
     }
     fn back_to<'a>(&self, app: &'a str, host: &'a str) -> Line<'a> {
-        Line::of(&[T("Go back to “"), N(app), T("” ("), N(host), T(")")])
+        Line::of(&[T("「"), N(app), T("」("), N(host), T(") に戻る")])
     }
 
     fn stopped_title(&self) -> &'static str {
-        "We stopped this request"
+        "この要求を中止しました"
     }
     fn stopped_unknown_app(&self) -> &'static str {
-        "The app that sent you here is not known to this service, or is no longer."
+        "ここに移動させたアプリは、このサービスに登録されていないか、登録が無効になっています。"
     }
     fn stopped_unknown_app_of<'a>(&self, host: &'a str) -> Line<'a> {
         Line::of(&[
-            T("The app of "),
             S(host),
-            T(" cannot be used here: its description could not be accepted."),
+            T(" のアプリはここでは使えません。アプリの説明文書を受け付けられませんでした。"),
         ])
     }
     fn stopped_redirect<'a>(&self, app: &'a str) -> Line<'a> {
         Line::of(&[
-            T("“"),
+            T("「"),
             N(app),
-            T(
-                "” wanted to send you to an address that it has not registered. We did not go there.",
-            ),
+            T("」が、登録していないアドレスへ移動させようとしました。移動は行っていません。"),
         ])
     }
     fn stopped_request(&self) -> &'static str {
-        "What the app sent cannot be read."
+        "アプリから送られた内容を読み取れません。"
     }
     fn stopped_what_to_do(&self) -> &'static str {
-        "Go back to the app, remove this server there, and add it again. If you did not start this yourself, close this page."
+        "アプリに戻り、このサーバーの設定を削除してから、もう一度追加してください。ご自身で始めたものでなければ、この画面を閉じてください。"
     }
     fn stopped_for_operator(&self) -> &'static str {
-        "For administrators"
+        "管理者向けの情報"
     }
 
     fn refused_title<'a>(&self, server: &'a str) -> Line<'a> {
-        Line::of(&[T("You do not have access to "), N(server)])
+        Line::of(&[N(server), T(" を利用する権限がありません")])
     }
     fn refused_text<'a>(&self, app: &'a str) -> Line<'a> {
         Line::of(&[
-            T("“"),
+            T("「"),
             N(app),
             T(
-                "” asked for access in your name, but this account may not use the server. The app got nothing.",
+                "」があなたの名前での利用を求めましたが、このアカウントではこのサーバーを利用できません。アプリには何も渡していません。",
             ),
         ])
     }
     fn refused_what_to_do(&self) -> &'static str {
-        "Use another account, or ask the people who run this service for access."
+        "別のアカウントを使うか、サービスの管理者に依頼してください。"
     }
 
     fn unanswered_title(&self, why: Unanswered) -> &'static str {
         match why {
-            Unanswered::Used => "This page was already used",
-            Unanswered::Expired => "This page has expired",
-            Unanswered::OtherSession => "This page belongs to another sign-in",
-            Unanswered::OtherSite => "The request came from another site",
+            Unanswered::Used => "この画面はすでに使われました",
+            Unanswered::Expired => "この画面の有効期限が切れました",
+            Unanswered::OtherSession => "この画面は別のサインインのものです",
+            Unanswered::OtherSite => "リクエストが別のサイトから送られました",
         }
     }
     fn unanswered_text(&self, why: Unanswered) -> &'static str {
         match why {
             Unanswered::Used => {
-                "Your answer was taken before, and it counts once. If the app still waits, go back to it and start again."
+                "回答はすでに受け付けました。回答は一度だけ有効です。アプリが待ち続けている場合は、アプリに戻ってやり直してください。"
             }
             Unanswered::Expired => {
-                "Nothing was allowed. Open the page again, or go back to the app and start again."
+                "何も許可していません。画面を開き直すか、アプリに戻ってやり直してください。"
             }
             Unanswered::OtherSession => {
-                "Nothing was allowed. You signed out or changed the account since the page was opened, or somebody else opened it."
+                "何も許可していません。画面を開いた後にサインアウトしたか、アカウントが変わったか、別の人が開いたものです。"
             }
             Unanswered::OtherSite => {
-                "Nothing was allowed. Only the page of this service itself can send this answer."
+                "何も許可していません。この回答は、このサービスの画面からだけ送ることができます。"
             }
         }
     }
     fn start_again(&self) -> &'static str {
-        "Open the page again"
+        "画面を開き直す"
     }
 }
