@@ -235,6 +235,17 @@ impl Authn {
         )
     }
 
+    /// The challenge for a person's browser that opens the address of an MCP server, which is told what that is for.
+    /// `None` where the request goes its way: with a credential of a program, on a public route, in bypass mode, and
+    /// where no client could sign in anyhow.
+    pub fn guide(&self, target: &Target, headers: &HeaderMap) -> Option<HeaderValue> {
+        let explicit = headers.contains_key(AUTHORIZATION) || headers.contains_key(X_API_KEY);
+        if self.bypass.is_some() || explicit || target.route().public {
+            return None;
+        }
+        self.challenger.guide(target)
+    }
+
     async fn caller(
         &self,
         inbound: &Inbound,

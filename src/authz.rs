@@ -7,6 +7,7 @@ use metrics::Counter;
 
 use self::rule::Rule;
 use crate::authn::{Caller, Credential, Identity};
+use crate::claims::Claims;
 use crate::config::Config;
 use crate::mcp::Call;
 use crate::reject::{Code, Fault, Reject};
@@ -89,6 +90,13 @@ impl Policy {
         }
     }
 
+    /// Whether somebody with these claims may use a route at all: for pages, and before an app gets a code.
+    pub fn admits(&self, claims: &Claims, target: &Target) -> bool {
+        self.routes
+            .get(target.route().index)
+            .is_some_and(|guarded| guarded.rule.admits(claims).is_ok())
+    }
+
     /// Decides. Denials are 403 without a challenge: another token of the same person would not help, and
     /// clients take a challenge for a reason to log in again.
     pub fn decide(&self, caller: Caller, target: Target, _call: &Call) -> Result<Permit, Reject> {
@@ -134,7 +142,6 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::claims::Claims;
     use crate::config::oidc::ClaimMap;
     use crate::ids::Subject;
     use crate::route::{Matched, Table};

@@ -3,6 +3,7 @@
 
 mod exit;
 mod forward_auth;
+mod guide;
 mod led_away;
 mod own;
 mod record;
@@ -135,6 +136,10 @@ impl Proxy {
                         let origin = snapshot.edge.origin(&parts.headers)?;
                         if let Some(preflight) = snapshot.edge.preflight(&parts, &origin) {
                             return Ok(preflight);
+                        }
+                        let page = Box::pin(guide::answer(snapshot, inbound, &target, &parts));
+                        if let Some(page) = page.await {
+                            return Ok(page);
                         }
                         let judged = self
                             .mcp(snapshot, inbound, target, parts, body, flight)

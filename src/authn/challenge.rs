@@ -56,6 +56,13 @@ impl Challenger {
         }
     }
 
+    /// The challenge alone, where tokens count.
+    pub(super) fn guide(&self, target: &Target) -> Option<HeaderValue> {
+        self.tokens
+            .then(|| HeaderValue::try_from(self.challenge(target, None)).ok())
+            .flatten()
+    }
+
     /// The absolute URL of a resource's metadata: the well-known path is put between host and path (RFC 9728
     /// section 3.1).
     fn metadata_url(&self, target: &Target) -> String {

@@ -6,8 +6,10 @@
 
 mod account;
 mod brand;
+mod connect;
 mod error;
 mod flow;
+mod help;
 mod kind;
 mod lang;
 mod line;
@@ -33,6 +35,7 @@ use crate::urls::{PublicUrl, ReturnTo};
 pub use self::account::Account;
 pub use self::error::ErrorPage;
 pub(crate) use self::flow::{Consent, Failed, HandOff, Refused, Stop, Stopped, Unanswerable};
+pub use self::help::Help;
 pub use self::kind::PageKind;
 pub(crate) use self::line::Line;
 pub(crate) use self::name::shown;

@@ -12,8 +12,7 @@ use std::time::Duration;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::client::redirect::Place;
-use super::client::{Client, ClientError, RedirectUri, Standing};
+use super::client::{Client, ClientError, Place, RedirectUri, Standing};
 use super::desk::{Desk, Visit, name_of, server_of, where_to};
 use super::error::{OAuthCode, OAuthError};
 use super::form::Form;

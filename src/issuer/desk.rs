@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::client::redirect::Place;
-use super::client::{Client, Clients, Standing};
+use super::client::{Client, Clients, Place, Standing};
 use super::grant::Grants;
 use crate::claims::Claims;
 use crate::clock::Ambient;

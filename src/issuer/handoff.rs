@@ -5,8 +5,7 @@
 use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
 use http::{HeaderValue, StatusCode};
 
-use super::client::RedirectUri;
-use super::client::redirect::Place;
+use super::client::{Place, RedirectUri};
 use super::desk::Desk;
 use super::error::OAuthError;
 use crate::http::pages::{HandOff, View};

@@ -7,8 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::client::RedirectUri;
-use super::client::redirect::Place;
+use super::client::{Place, RedirectUri};
 use super::desk::Desk;
 use super::grant::About;
 use crate::clock::Timestamp;

@@ -182,6 +182,11 @@ impl Browser {
         }
     }
 
+    /// Whether people can sign in here.
+    pub fn has_provider(&self) -> bool {
+        self.provider.is_some()
+    }
+
     /// Our pages.
     pub fn pages(&self) -> &Arc<Pages> {
         &self.pages

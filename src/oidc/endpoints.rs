@@ -1,7 +1,6 @@
 //! The small endpoints: the sign-in page, who is signed in, how long, and the style sheet.
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
@@ -100,15 +99,16 @@ pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, 
         (Some((_, value)), None) => ReturnTo::parse(&value),
         _ => None,
     };
-    let mut start = browser.paths.path(Own::Start);
-    if let Some(to) = return_to {
-        let query: String = url::form_urlencoded::Serializer::new(String::new())
+    let query = return_to.map(|to| {
+        let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("rd", to.as_str())
             .finish();
-        start = format!("{start}?{query}");
-    }
-    let here = request.uri().path_and_query().map(PathAndQuery::as_str);
-    let view = browser.pages.view(request.headers(), None, here);
+        format!("?{query}")
+    });
+    let query = query.unwrap_or_default();
+    let start = format!("{}{query}", browser.paths.path(Own::Start));
+    let here = format!("{}{query}", browser.paths.path(Own::SignIn));
+    let view = browser.pages.view(request.headers(), None, Some(&here));
     let choices = vec![Choice {
         label: provider.label().to_string(),
         href: start,

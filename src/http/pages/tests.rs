@@ -203,6 +203,19 @@ fn all(pages: &Pages, view: &View) -> Vec<(&'static str, Response)> {
             ),
         ),
     ];
+    for (name, who) in [
+        ("help", None),
+        ("help-signed-in", Some((account.clone(), true))),
+        ("help-other-account", Some((account.clone(), false))),
+    ] {
+        let page = Help {
+            name: Some("files"),
+            url: "https://mcp.example.com/files",
+            who,
+            login: true,
+        };
+        found.push((name, pages.help(view, &page)));
+    }
     for (name, why) in [
         ("used", Unanswered::Used),
         ("expired", Unanswered::Expired),

@@ -150,4 +150,16 @@ pub(crate) trait Words: Sync {
     fn unanswered_title(&self, why: Unanswered) -> &'static str;
     fn unanswered_text(&self, why: Unanswered) -> &'static str;
     fn start_again(&self) -> &'static str;
+
+    // The address of an MCP server, opened by a person.
+    fn help_title(&self) -> &'static str;
+    fn help_text<'a>(&self, server: &'a str) -> Line<'a>;
+    fn help_sign_in(&self) -> &'static str;
+    fn help_may(&self) -> &'static str;
+    fn help_may_not(&self) -> &'static str;
+    fn help_add(&self) -> &'static str;
+    fn help_chatgpt(&self) -> [&'static str; 3];
+    fn help_files(&self) -> &'static str;
+    fn help_other(&self) -> &'static str;
+    fn help_other_text(&self) -> &'static str;
 }

@@ -347,4 +347,43 @@ impl Words for En {
     fn start_again(&self) -> &'static str {
         "Open the page again"
     }
+
+    fn help_title(&self) -> &'static str {
+        "This address is for an AI app"
+    }
+    fn help_text<'a>(&self, server: &'a str) -> Line<'a> {
+        Line::of(&[
+            T("It is the address of the MCP server "),
+            S(server),
+            T(", not a page to read. Add it to your app; the app then asks you to sign in."),
+        ])
+    }
+    fn help_sign_in(&self) -> &'static str {
+        "Sign in to see whether you have access"
+    }
+    fn help_may(&self) -> &'static str {
+        "This account has access to the server."
+    }
+    fn help_may_not(&self) -> &'static str {
+        "This account has no access to the server. Use another account, or ask the people who run this service."
+    }
+    fn help_add(&self) -> &'static str {
+        "Add it to your app"
+    }
+    fn help_chatgpt(&self) -> [&'static str; 3] {
+        [
+            "Turn on developer mode in the settings.",
+            "Under Apps (or Connectors), choose Create.",
+            "Paste the address above and choose OAuth as authentication.",
+        ]
+    }
+    fn help_files(&self) -> &'static str {
+        "Settings files of other apps"
+    }
+    fn help_other(&self) -> &'static str {
+        "My app is not in the list"
+    }
+    fn help_other_text(&self) -> &'static str {
+        "Look for “MCP server” or “connector” in its settings and paste the address. Many apps read a file like this:"
+    }
 }

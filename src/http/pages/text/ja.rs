@@ -393,4 +393,45 @@ impl Words for Ja {
     fn start_again(&self) -> &'static str {
         "画面を開き直す"
     }
+
+    fn help_title(&self) -> &'static str {
+        "このアドレスは AI アプリ用です"
+    }
+    fn help_text<'a>(&self, server: &'a str) -> Line<'a> {
+        Line::of(&[
+            T("これは MCP サーバー "),
+            S(server),
+            T(
+                " のアドレスで、閲覧用のページではありません。お使いのアプリに追加すると、アプリからサインインを求められます。",
+            ),
+        ])
+    }
+    fn help_sign_in(&self) -> &'static str {
+        "サインインして、利用できるかどうかを確認する"
+    }
+    fn help_may(&self) -> &'static str {
+        "このアカウントでサーバーを利用できます。"
+    }
+    fn help_may_not(&self) -> &'static str {
+        "このアカウントではサーバーを利用できません。別のアカウントを使うか、サービスの管理者に依頼してください。"
+    }
+    fn help_add(&self) -> &'static str {
+        "アプリに追加する"
+    }
+    fn help_chatgpt(&self) -> [&'static str; 3] {
+        [
+            "設定で開発者モードを有効にします。",
+            "「アプリ」(または「コネクター」) で「作成」を選びます。",
+            "上のアドレスを貼り付け、認証方法に OAuth を選びます。",
+        ]
+    }
+    fn help_files(&self) -> &'static str {
+        "その他のアプリの設定ファイル"
+    }
+    fn help_other(&self) -> &'static str {
+        "使っているアプリが一覧にない場合"
+    }
+    fn help_other_text(&self) -> &'static str {
+        "アプリの設定で「MCP サーバー」または「コネクター」を探し、アドレスを貼り付けてください。多くのアプリは次のような設定ファイルを読み込みます。"
+    }
 }
