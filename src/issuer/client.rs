@@ -27,7 +27,7 @@ use crate::urls::PublicUrl;
 
 pub(crate) use self::keys::ClientKeys;
 pub(super) use self::metadata::Wrong;
-pub(crate) use self::redirect::{RedirectUri, RedirectUris};
+pub(crate) use self::redirect::{Place, RedirectUri, RedirectUris};
 pub(super) use self::registered::New;
 
 mod assertion;
