@@ -1,16 +1,19 @@
-"""A full visit with the official Python client: login found from the 401 alone, list, call, progress.
+"""A visit with the official Python client: login found from the 401 alone, list, call, progress.
 
-    python python.py URL LOGIN TOOL ARGUMENTS [MODE]
+    python python.py URL LOGIN TOOL ARGUMENTS [MODE]    a whole visit; prints one JSON line
+    python python.py URL LOGIN - - [MODE]               step by step; see steps.mjs
 
-MODE is `auto` (default), `legacy`, or a revision. Prints one JSON line.
+MODE is `auto` (default), `legacy`, or a revision.
 """
 
 import asyncio
-import html
 import json
-import re
+import os
 import sys
-from urllib.parse import parse_qs, urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from steps import steps
 
 import httpx2
 from mcp import Client
@@ -41,29 +44,20 @@ class Memory:
 
 
 async def authorize(url: str, login: str) -> dict[str, list[str]]:
-    """Follows redirects and fills the provider's form, up to the client's redirect address."""
-    async with httpx2.AsyncClient(follow_redirects=False) as browser:
-        answer = await browser.get(url, headers={"accept": "text/html"})
-        for _ in range(20):
-            here = str(answer.url)
-            if location := answer.headers.get("location"):
-                there = urljoin(here, location)
-                if there.startswith(REDIRECT):
-                    return parse_qs(urlsplit(there).query)
-                answer = await browser.get(there, headers={"accept": "text/html"})
-                continue
-            action = re.search(r'<form[^>]*action="([^"]*)"', answer.text)
-            if not action:
-                raise RuntimeError(f"no form at {here}: {answer.status_code} {answer.text}")
-            fields = {}
-            for tag in re.findall(r"<input[^>]*>", answer.text):
-                if name := re.search(r'name="([^"]*)"', tag):
-                    value = re.search(r'value="([^"]*)"', tag)
-                    fields[name[1]] = html.unescape(value[1]) if value else ""
-            fields["username" if "username" in fields else "login"] = login
-            fields["password"] = login
-            answer = await browser.post(urljoin(here, html.unescape(action[1])), data=fields)
-    raise RuntimeError("too many steps")
+    """Lets the scripted person go from an authorization address to the client's redirect address."""
+    person = await asyncio.create_subprocess_exec(
+        "node",
+        Path(__file__).with_name("person.mjs"),
+        url,
+        REDIRECT,
+        env={"PATH": os.environ["PATH"], "PERSON_LOGIN": login},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, failed = await person.communicate()
+    if person.returncode:
+        raise RuntimeError(failed.decode())
+    return parse_qs(urlsplit(said.decode().strip()).query)
 
 
 async def main() -> None:
@@ -103,20 +97,30 @@ async def main() -> None:
     )
     async with httpx2.AsyncClient(auth=auth, event_hooks={"response": [note]}, timeout=60) as http:
         async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
-            tools = [each.name for each in (await client.list_tools()).tools]
-            result = await client.call_tool(tool, json.loads(arguments), progress_callback=on_progress)
-            revision = client.protocol_version
+            async def tools(_: dict) -> dict:
+                names = [each.name for each in (await client.list_tools()).tools]
+                return {"tools": names, "revision": client.protocol_version}
+
+            async def call(command: dict) -> dict:
+                progress.clear()
+                result = await client.call_tool(
+                    command["tool"], command["arguments"], progress_callback=on_progress
+                )
+                return {"text": result.content[0].text if result.content else None, "progress": progress}
+
+            if tool == "-":
+                await steps({"list": tools, "call": call})
+                return
+            seen = await tools({})
+            seen |= await call({"tool": tool, "arguments": json.loads(arguments)})
     print(
         json.dumps(
             {
                 "logins": len(logins),
                 "registered": memory.information is not None,
                 "refresh_token": bool(memory.tokens and memory.tokens.refresh_token),
-                "tools": tools,
-                "text": result.content[0].text if result.content else None,
-                "progress": progress,
-                "revision": revision,
                 "requests": requests,
+                **seen,
             }
         )
     )

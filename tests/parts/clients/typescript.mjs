@@ -1,9 +1,11 @@
-// A full visit with an official TypeScript client: login found from the 401 alone, list, call, progress, GET stream.
+// A visit with an official TypeScript client: login found from the 401 alone, list, call, progress, GET stream.
 //
-//   node typescript.mjs v1|v2|sse URL LOGIN TOOL ARGUMENTS [MODE]
+//   node typescript.mjs v1|v2|sse URL LOGIN TOOL ARGUMENTS [MODE]    a whole visit; prints one JSON line
+//   node typescript.mjs v1|v2|sse URL LOGIN - - [MODE]               step by step; see steps.mjs
 //
-// `sse` is v1 over HTTP+SSE. MODE (v2 only) is `auto`, `legacy`, or a revision. Prints one JSON line.
+// `sse` is v1 over HTTP+SSE. MODE (v2 only) is `auto`, `legacy`, or a revision.
 import { Memory } from './browser.mjs';
+import { steps } from './steps.mjs';
 
 const [family, url, login, tool, args, mode] = process.argv.slice(2);
 let sdk;
@@ -31,34 +33,59 @@ const make = () => [
   new (family === 'sse' ? sdk.SSEClientTransport : sdk.StreamableHTTPClientTransport)(new URL(url), { authProvider: memory, fetch: counted }),
 ];
 
-let [client, transport] = make();
-try {
-  await client.connect(transport);
-} catch (error) {
-  if (!memory.callback) throw error;
-  if (family !== 'v2') await transport.finishAuth(memory.callback.get('code'));
-  else await transport.finishAuth(memory.callback);
+let client;
+let transport;
+async function connect() {
   [client, transport] = make();
-  await client.connect(transport);
+  try {
+    await client.connect(transport);
+  } catch (error) {
+    if (!memory.callback) throw error;
+    if (family !== 'v2') await transport.finishAuth(memory.callback.get('code'));
+    else await transport.finishAuth(memory.callback);
+    [client, transport] = make();
+    await client.connect(transport);
+  }
 }
-const tools = (await client.listTools()).tools.map((each) => each.name);
-const progress = [];
-const result = await client.callTool({ name: tool, arguments: JSON.parse(args) }, ...(family !== 'v2'
-  ? [undefined, { onprogress: (step) => progress.push(step.progress) }]
-  : [{ onprogress: (step) => progress.push(step.progress) }]));
-const session = transport.sessionId ?? null;
-if (session) await transport.terminateSession();
-await client.close();
+const list = async () => (await client.listTools()).tools.map((each) => each.name);
+async function call(name, given) {
+  const progress = [];
+  const result = await client.callTool({ name, arguments: given }, ...(family !== 'v2'
+    ? [undefined, { onprogress: (step) => progress.push(step.progress) }]
+    : [{ onprogress: (step) => progress.push(step.progress) }]));
+  return { text: result.content?.[0]?.text ?? null, progress };
+}
+const revision = () => client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion ?? null;
+async function end() {
+  const session = transport.sessionId ?? null;
+  if (session) await transport.terminateSession();
+  await client.close();
+  return Boolean(session);
+}
+
+await connect();
+if (tool === '-') {
+  await steps({
+    list: async () => ({ tools: await list(), revision: revision() }),
+    call: (command) => call(command.tool, command.arguments),
+    // These clients do not look at the time: they learn from a 401 that a token is over.
+    later: () => {},
+    quit: async () => { await end(); },
+  });
+}
+const tools = await list();
+const called = await call(tool, JSON.parse(args));
+const told = revision();
+const session = await end();
 process.stdout.write(`${JSON.stringify({
   logins: memory.logins,
   asked: memory.asked ?? null,
   registered: Boolean(memory.information),
   refresh_token: Boolean(memory.kept?.refresh_token),
   tools,
-  text: result.content?.[0]?.text ?? null,
-  progress,
-  session: Boolean(session),
-  revision: client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion ?? null,
+  ...called,
+  session,
+  revision: told,
   requests,
 })}\n`);
 process.exit(0);
