@@ -1,7 +1,7 @@
 //! Real parts as child processes: each prints one JSON line when it serves, ends when its standard input
 //! closes, and is ended by its own process id. What it logs is shown when a test fails.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -122,6 +122,20 @@ impl Part {
                 self.log()
             ),
         }
+    }
+
+    /// Writes a command to its standard input, and waits for the line `{"reply": …}` that it answers.
+    pub(crate) async fn ask(&mut self, command: &Value) -> Value {
+        let mut stdin = self.child.stdin.as_ref().expect("an open standard input");
+        writeln!(stdin, "{command}")
+            .unwrap_or_else(|e| panic!("{}: {e}:\n{}", self.name, self.log()));
+        self.reply().await
+    }
+
+    /// The next line `{"reply": …}`.
+    pub(crate) async fn reply(&mut self) -> Value {
+        let line = self.wait_for(|line| line.starts_with("{\"reply\":")).await;
+        serde_json::from_str::<Value>(&line).unwrap()["reply"].take()
     }
 
     /// What it said when it was ready, by name.

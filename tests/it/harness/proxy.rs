@@ -89,8 +89,13 @@ impl Setup {
     /// Starts in this process, and waits until the identity provider was discovered, when there is one. Fails
     /// when it does not start.
     pub(crate) async fn start(&self) -> Proxy {
+        self.start_in(Ambient::system()).await
+    }
+
+    /// The same with a clock and a source of randomness of the test's own.
+    pub(crate) async fn start_in(&self, ambient: Ambient) -> Proxy {
         let proxy = self
-            .try_start()
+            .try_start_in(ambient)
             .await
             .unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
         if !self.oidc.is_empty() {
@@ -101,11 +106,15 @@ impl Setup {
 
     /// Starts in this process.
     pub(crate) async fn try_start(&self) -> Result<Proxy, StartError> {
+        self.try_start_in(Ambient::system()).await
+    }
+
+    async fn try_start_in(&self, ambient: Ambient) -> Result<Proxy, StartError> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let file = write(folder.path(), &self.text());
         let loaded = load(&Sources::file(&file)).unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
-        let running = Box::pin(Running::start(loaded, Ambient::system())).await?;
+        let running = Box::pin(Running::start(loaded, ambient)).await?;
         let base = base(running.addresses());
         Ok(Proxy {
             running,

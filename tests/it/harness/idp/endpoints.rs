@@ -119,6 +119,7 @@ impl Home {
             }
             "refresh_token" => {
                 let mut state = self.state();
+                let reuse = state.script.reuse;
                 let Some(found) = state.refresh.get_mut(get("refresh_token")) else {
                     return oauth_error(400, "invalid_grant");
                 };
@@ -126,7 +127,7 @@ impl Home {
                     used: std::mem::replace(&mut found.used, true),
                     ..found.clone()
                 };
-                if found.used {
+                if found.used && !reuse {
                     // Strict rotation: reuse ends the family.
                     state.refresh.retain(|_, each| each.family != found.family);
                     return oauth_error(400, "invalid_grant");

@@ -64,6 +64,8 @@ pub(crate) struct Script {
     pub(crate) access_life: Option<u64>,
     /// Give refresh tokens.
     pub(crate) refresh_tokens: bool,
+    /// Take used refresh tokens again, as providers do that do not rotate, or give the old one a time of grace.
+    pub(crate) reuse: bool,
     /// Give a new ID token at refresh.
     pub(crate) id_token_at_refresh: bool,
     /// Give an ID token at login.
@@ -101,6 +103,7 @@ impl Default for Script {
             unpublished_key: false,
             access_life: Some(300),
             refresh_tokens: true,
+            reuse: false,
             id_token_at_refresh: true,
             id_token: true,
             refuse: None,
