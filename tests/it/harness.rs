@@ -1,5 +1,6 @@
 //! What tests stand on.
 
+pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod cable;
 pub(crate) mod client;
