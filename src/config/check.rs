@@ -3,6 +3,7 @@
 mod authn;
 mod backends;
 mod files;
+mod issuer;
 mod listen;
 mod oidc;
 mod pages;
@@ -12,12 +13,13 @@ mod sessions;
 
 use super::Config;
 use super::decode::LeftOut;
-use super::path::KeyPath;
+use super::path::{KeyPath, Origin, Origins};
 
 /// What is looked at, and what was found.
 pub(super) struct Checker<'a> {
     config: &'a Config,
     left_out: &'a LeftOut,
+    origins: &'a Origins,
     found: Vec<(String, String)>,
     warnings: &'a mut Vec<String>,
 }
@@ -34,6 +36,11 @@ impl Checker<'_> {
     /// Whether everything at and inside this key could be read, so that something missing is really missing.
     fn is_whole(&self, path: &str) -> bool {
         KeyPath::parse(path).is_ok_and(|path| !self.left_out.touches(&path))
+    }
+
+    /// Whether somebody wrote this key, whatever its value.
+    fn is_set(&self, path: &str) -> bool {
+        KeyPath::parse(path).is_ok_and(|path| self.origins.of(&path) != Origin::Default)
     }
 
     /// Finds names that stand twice: `list[i].key`.
@@ -56,11 +63,13 @@ impl Checker<'_> {
 pub(super) fn run(
     config: &Config,
     left_out: &LeftOut,
+    origins: &Origins,
     warnings: &mut Vec<String>,
 ) -> Vec<(String, String)> {
     let mut checker = Checker {
         config,
         left_out,
+        origins,
         found: Vec::new(),
         warnings,
     };
@@ -76,6 +85,7 @@ pub(super) fn run(
     listen::check(&mut checker);
     authn::check(&mut checker);
     oidc::check(&mut checker);
+    issuer::check(&mut checker);
     pages::check(&mut checker);
     sessions::check(&mut checker);
     backends::check(&mut checker);

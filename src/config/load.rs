@@ -120,7 +120,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 
     let decoded = value::environment::with(&env, || decode::decode(&mut layers, &mut problems));
     if let Some(config) = &decoded.config {
-        let mut found = check::run(config, &decoded.left_out, &mut warnings);
+        let mut found = check::run(config, &decoded.left_out, &layers.origins, &mut warnings);
         for check in &sources.checks {
             found.extend(check(config));
         }
@@ -239,7 +239,7 @@ pub(crate) fn is_right(text: &str) -> bool {
     let decoded = decode::decode(&mut layers, &mut problems);
     let found = decoded
         .config
-        .map(|config| check::run(&config, &decoded.left_out, &mut warnings));
+        .map(|config| check::run(&config, &decoded.left_out, &layers.origins, &mut warnings));
     problems.is_empty() && found.is_some_and(|found| found.is_empty())
 }
 

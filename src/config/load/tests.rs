@@ -343,3 +343,66 @@ proptest! {
         let _ = load_env(&[(&name, &value)]);
     }
 }
+
+#[test]
+fn an_authorization_server_needs_people_who_can_sign_in() {
+    let without = "version: 1\nauth: { api_keys: [{ name: a, key: a-long-api-key-1234 }] }\nbackends: [{ name: b, upstream: 'http://a:1/' }]\nroutes: [{ path: /a, backend: b, allow: { any_user: true } }]\n";
+    // On by default means: where it can be.
+    let loaded = load_text(without).unwrap();
+    assert!(loaded.config.authorization_server.enabled);
+    assert!(!loaded.config.is_authorization_server());
+    let wanted = format!("{without}authorization_server: {{ enabled: true }}\n");
+    let found = lines(load_text(&wanted));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("config.yaml:5:25: authorization_server.enabled: there is no `oidc`"),
+        "{found:#?}"
+    );
+    let variable = [("MCP_PROXY__AUTHORIZATION_SERVER__ENABLED", "true")];
+    assert!(load_with(without, &variable).is_err());
+    let unused = format!(
+        "{without}authorization_server: {{ clients: [{{ client_id: a, redirect_uris: ['https://a.b/c'] }}] }}\n"
+    );
+    let warnings = load_text(&unused).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|each| each.contains("has no effect")),
+        "{warnings:#?}"
+    );
+    let loaded = load_text(GOOD).unwrap();
+    assert!(loaded.config.is_authorization_server());
+}
+
+#[test]
+fn a_whole_authorization_server_loads() {
+    let text = GOOD.replacen(
+        "backends:\n",
+        "authorization_server:
+  access_token_lifetime: 5m
+  default_route: /github/mcp
+  redirect_schemes: [cursor, com.example.app]
+  clients:
+    - client_id: desk.top_1~
+      name: Desktop
+      redirect_uris: ['http://127.0.0.1/cb', 'com.example.app:/cb']
+      routes: [/github/mcp]
+      scopes: [read]
+    - client_id: nightly
+      secret_sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      grant_types: [client_credentials]
+      groups: [engineering]
+  client_metadata_documents:
+    allowed_hosts: [claude.ai, '*.example.com']
+    private_networks: [10.1.0.0/16]
+  registration: { redirect_hosts: [xn--e1afmkfd.example], per_hour: 10 }
+backends:
+",
+        1,
+    );
+    let loaded = load_text(&text).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let client = &loaded.config.authorization_server.clients[1];
+    assert_eq!(
+        client.secret_digest(),
+        Some(crate::secret::Digest::of("test"))
+    );
+}
