@@ -9,6 +9,7 @@
 pub mod discovery;
 pub(crate) mod first;
 pub mod jwks;
+pub mod listed;
 pub mod metadata;
 
 mod browser;
@@ -27,6 +28,6 @@ mod switch;
 mod token;
 mod userinfo;
 
-pub use self::browser::Browser;
+pub use self::browser::{Browser, Refreshed};
 pub use self::login::Wish;
 pub use self::provider::Provider;

@@ -1,15 +1,10 @@
 //! The issuers whose bearer tokens count: the configured provider, and further listed ones.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::ACCEPT;
 use jsonwebtoken::Algorithm;
 use metrics::Counter;
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::meters::accepted;
@@ -19,19 +14,10 @@ use crate::config::Config;
 use crate::config::authn::TrustedIssuer;
 use crate::config::oidc::ClaimMap;
 use crate::oidc::Provider;
-use crate::oidc::discovery::{Place, WELL_KNOWN};
-use crate::oidc::first::FirstAttempt;
+use crate::oidc::discovery::Place;
 use crate::oidc::jwks::{self, Jwks};
-use crate::oidc::metadata::checked_url;
+use crate::oidc::listed::{Listed, host};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::fetch::Fetch;
-
-/// Time for one call to a listed issuer, and the largest answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_ANSWER: usize = 1 << 20;
-/// Between two readings of a discovery document, and after failures (doubling from the first to the second).
-const REDISCOVER: Duration = Duration::from_secs(3600);
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// One issuer.
 pub(super) struct Issuer {
@@ -52,21 +38,7 @@ enum Keys {
         provider: Arc<Provider>,
         configured: String,
     },
-    Listed(Listed),
-}
-
-/// A listed issuer's keys: at a configured address, or where its discovery document says.
-struct Listed {
-    issuer: String,
-    place: Option<Place>,
-    fetch: Fetch,
-    jwks: ArcSwapOption<Jwks>,
-    /// Address of `jwks`, to notice when the document names another.
-    uri: std::sync::Mutex<String>,
-    ambient: Ambient,
-    metrics: Arc<Metrics>,
-    label: Box<str>,
-    first: FirstAttempt,
+    Listed(Box<Listed>),
 }
 
 /// All issuers.
@@ -105,9 +77,9 @@ impl Issuers {
             }));
         }
         for (at, listed) in config.auth.issuers.iter().enumerate() {
-            let fetch = Fetch::new(listed.ca_file.as_deref(), TIMEOUT, MAX_ANSWER)
+            let issuer = Issuer::listed(listed, ambient, metrics)
                 .map_err(|error| format!("auth.issuers[{at}].ca_file: {error}"))?;
-            all.push(Arc::new(Issuer::listed(listed, fetch, ambient, metrics)));
+            all.push(Arc::new(issuer));
         }
         Ok(Self(all))
     }
@@ -198,17 +170,19 @@ impl Issuers {
 impl Issuer {
     fn listed(
         config: &TrustedIssuer,
-        fetch: Fetch,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
-    ) -> Self {
-        let label = host(&config.issuer);
-        let jwks = config
-            .jwks_uri
-            .as_ref()
-            .map(|uri| Jwks::new(&label, uri.clone(), fetch.clone(), ambient.clone(), metrics));
-        Self {
-            accepted: accepted(metrics, &label, "bearer_jwt"),
+    ) -> Result<Self, String> {
+        let listed = Listed::new(
+            &config.issuer,
+            config.jwks_uri.as_deref(),
+            config.ca_file.as_deref(),
+            ambient,
+            metrics,
+        )?;
+        Ok(Self {
+            accepted: accepted(metrics, listed.label(), "bearer_jwt"),
+            label: listed.label().into(),
             audiences: config.audiences.clone(),
             // Two providers' `admins` are not the same people.
             claims: config.claims.clone().unwrap_or(ClaimMap {
@@ -220,30 +194,15 @@ impl Issuer {
                 .iter()
                 .filter_map(|name| jwks::algorithm(name))
                 .collect(),
-            keys: Keys::Listed(Listed {
-                issuer: config.issuer.clone(),
-                place: if jwks.is_some() {
-                    None
-                } else {
-                    Place::of(&config.issuer).ok()
-                },
-                fetch,
-                jwks: ArcSwapOption::new(jwks),
-                uri: std::sync::Mutex::default(),
-                ambient: ambient.clone(),
-                metrics: Arc::clone(metrics),
-                label: label.clone(),
-                first: FirstAttempt::default(),
-            }),
-            label,
-        }
+            keys: Keys::Listed(Box::new(listed)),
+        })
     }
 
     /// The exact `iss` of its tokens; `None` while it is not discovered.
     fn name(&self) -> Option<Arc<str>> {
         match &self.keys {
             Keys::Main { provider, .. } => provider.issuer(),
-            Keys::Listed(listed) => Some(listed.issuer.as_str().into()),
+            Keys::Listed(listed) => Some(listed.issuer().into()),
         }
     }
 
@@ -251,12 +210,7 @@ impl Issuer {
     pub(super) async fn jwks(&self) -> Option<Arc<Jwks>> {
         match &self.keys {
             Keys::Main { provider, .. } => provider.jwks(),
-            Keys::Listed(listed) => {
-                if listed.jwks.load().is_none() {
-                    listed.first.wait().await;
-                }
-                listed.jwks.load_full()
-            }
+            Keys::Listed(listed) => listed.jwks().await,
         }
     }
 
@@ -264,105 +218,4 @@ impl Issuer {
     pub(super) fn allows(&self, algorithm: Algorithm) -> bool {
         self.algorithms.is_empty() || self.algorithms.contains(&algorithm)
     }
-}
-
-impl Listed {
-    async fn watch(&self, until: CancellationToken) {
-        let mut retry = RETRY.0;
-        while !until.is_cancelled() {
-            let pause = match until.run_until_cancelled(self.discover()).await {
-                None => break,
-                Some(Ok(())) => {
-                    retry = RETRY.0;
-                    REDISCOVER
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(issuer = %self.issuer, %error, "the keys of a listed issuer cannot be found yet");
-                    let pause = retry;
-                    retry = (retry * 2).min(RETRY.1);
-                    pause
-                }
-            };
-            self.first.over();
-            let stop = until.child_token();
-            let keys = self.jwks.load_full().map(|jwks| jwks.watch(stop.clone()));
-            let pause = until.run_until_cancelled(tokio::time::sleep(pause));
-            match keys {
-                Some(keys) => {
-                    tokio::select! {
-                        _ = pause => {}
-                        () = keys => {}
-                    }
-                }
-                None => {
-                    pause.await;
-                }
-            }
-            stop.cancel();
-        }
-        self.first.over();
-    }
-
-    /// Reads the discovery document, if there is one to read. It has to name exactly the configured issuer.
-    async fn discover(&self) -> Result<(), String> {
-        #[derive(Deserialize)]
-        struct Document {
-            issuer: String,
-            jwks_uri: String,
-        }
-        let Some(place) = &self.place else {
-            return Ok(());
-        };
-        let request = http::Request::get(&place.document)
-            .header(ACCEPT, "application/json")
-            .body(Bytes::new())
-            .map_err(|error| format!("{}: {error}", place.document))?;
-        let answer = self
-            .fetch
-            .send(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        if answer.status() != http::StatusCode::OK {
-            return Err(format!(
-                "{} answered {}; set jwks_uri if the issuer has no {WELL_KNOWN}",
-                place.document,
-                answer.status()
-            ));
-        }
-        let document: Document = serde_json::from_slice(answer.body()).map_err(|_| {
-            format!(
-                "{} is no discovery document with `issuer` and `jwks_uri`",
-                place.document
-            )
-        })?;
-        if document.issuer != self.issuer {
-            return Err(format!(
-                "{} names another issuer than the configured one",
-                place.document
-            ));
-        }
-        let plain = self.issuer.starts_with("http://");
-        let uri = checked_url("jwks_uri", &document.jwks_uri, plain)
-            .map_err(|error| error.to_string())?;
-        let mut current = self.uri.lock().map_err(|_| "a lock is broken".to_owned())?;
-        if *current != uri.as_str() {
-            uri.as_str().clone_into(&mut current);
-            let jwks = Jwks::new(
-                &self.label,
-                uri.into(),
-                self.fetch.clone(),
-                self.ambient.clone(),
-                &self.metrics,
-            );
-            self.jwks.store(Some(jwks));
-        }
-        Ok(())
-    }
-}
-
-fn host(url: &str) -> Box<str> {
-    let host = url::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(Box::from));
-    host.unwrap_or_else(|| "provider".into())
 }

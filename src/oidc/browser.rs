@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 use super::flow::Tabs;
 use super::login::Wish;
 use super::provider::Provider;
-use super::refresh::Refresher;
+use super::refresh::{Due, Refresher};
 use super::site::Site;
-use crate::clock::Ambient;
+use crate::clock::{Ambient, Timestamp};
 use crate::config::Config;
 use crate::http::cookie::{self, CookieNames};
 use crate::http::pages::Pages;
@@ -25,6 +25,15 @@ use crate::session::{Session, Sessions, Ticket};
 use crate::store::{Store, Unavailable};
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
+
+/// What became of a login that was to be refreshed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It lives, refreshed or not due.
+    Living,
+    /// It is over: ended here, or refused by the provider.
+    Over,
+}
 
 /// The browser's side: the endpoints under `/oauth2/`, and sessions kept fresh.
 pub struct Browser {
@@ -164,22 +173,53 @@ impl Browser {
         let Some(session) = found else {
             return Ok(None);
         };
-        let due = session
-            .refresh_due
-            .is_some_and(|due| due <= self.ambient.now());
-        match &self.refresher {
-            Some(refresher) if due => {
-                // Boxed: the rare path must not make every request's future large.
-                if !Box::pin(refresher.refresh(&session)).await? {
-                    return Ok(Some(session));
-                }
-                self.sessions
-                    .find(&ticket)
-                    .await
-                    .map_err(|error| store_unavailable(&error))
-            }
-            _ => Ok(Some(session)),
+        let (Some(refresher), Some(since)) = (&self.refresher, self.due(session.refresh_due))
+        else {
+            return Ok(Some(session));
+        };
+        let due = Due {
+            login: &session.login,
+            claims: &session.claims,
+            since,
+        };
+        // Boxed: the rare path must not make every request's future large.
+        if !Box::pin(refresher.refresh(due)).await? {
+            return Ok(Some(session));
         }
+        self.sessions
+            .find(&ticket)
+            .await
+            .map_err(|error| store_unavailable(&error))
+    }
+
+    /// Refreshes the login behind a grant at the provider, when that is due.
+    ///
+    /// # Errors
+    /// 503 when nobody can tell whether the login may go on: the store is away, or the provider is in trouble and the
+    /// access token that it gave is over.
+    pub async fn refresh_login(&self, login: &Arc<str>) -> Result<Refreshed, Reject> {
+        let look = || async {
+            let found = self.sessions.login(login).await;
+            found.map_err(|error| store_unavailable(&error))
+        };
+        let Some(view) = look().await? else {
+            return Ok(Refreshed::Over);
+        };
+        if let (Some(refresher), Some(since)) = (&self.refresher, self.due(view.refresh_due)) {
+            let due = Due {
+                login,
+                claims: &view.claims,
+                since,
+            };
+            if refresher.refresh(due).await? && look().await?.is_none() {
+                return Ok(Refreshed::Over);
+            }
+        }
+        Ok(Refreshed::Living)
+    }
+
+    fn due(&self, due: Option<Timestamp>) -> Option<Timestamp> {
+        due.filter(|due| *due <= self.ambient.now())
     }
 
     /// Whether people can sign in here.

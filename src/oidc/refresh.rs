@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 use self::work::Work;
 use super::browser::store_unavailable;
 use super::provider::{Provider, unavailable};
+use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::reject::Reject;
-use crate::session::{Session, Sessions};
+use crate::session::Sessions;
 use crate::store::Unavailable;
 use crate::telemetry::metrics::{Metrics, Name};
 
@@ -43,6 +44,13 @@ pub(super) struct Refresher {
     /// Refreshes under way; each removes itself at its end, so there are no more than tasks.
     flights: Mutex<HashMap<Arc<str>, watch::Receiver<Stage>>>,
     pauses: Cache<Arc<str>, Pause>,
+}
+
+/// A login whose time to be refreshed has come.
+pub(super) struct Due<'a> {
+    pub(super) login: &'a Arc<str>,
+    pub(super) claims: &'a Arc<Claims>,
+    pub(super) since: Timestamp,
 }
 
 /// How far a refresh is.
@@ -117,16 +125,16 @@ impl Refresher {
         })
     }
 
-    /// Refreshes the login of a session whose time has come. `true`: look at the session again; `false`: go on
+    /// Refreshes a login whose time has come. `true`: look at the session again; `false`: go on
     /// with what is there.
-    pub(super) async fn refresh(self: &Arc<Self>, session: &Session) -> Result<bool, Reject> {
+    pub(super) async fn refresh(self: &Arc<Self>, due: Due<'_>) -> Result<bool, Reject> {
         let now = self.ambient.now();
-        if let Some(pause) = self.pauses.get(&session.login)
+        if let Some(pause) = self.pauses.get(due.login)
             && now < pause.until
         {
             return go_on(pause.life, now);
         }
-        let mut stage = self.join(session);
+        let mut stage = self.join(&due);
         let patience = Instant::now() + PATIENCE;
         loop {
             let seen = stage.borrow_and_update().clone();
@@ -162,15 +170,15 @@ impl Refresher {
 
     /// Joins the refresh of this login, or begins it. It runs on its own, for a client that leaves must not
     /// take a rotated refresh token along.
-    fn join(self: &Arc<Self>, session: &Session) -> watch::Receiver<Stage> {
+    fn join(self: &Arc<Self>, due: &Due<'_>) -> watch::Receiver<Stage> {
         let mut flights = self.flights();
-        if let Some(stage) = flights.get(&session.login) {
+        if let Some(stage) = flights.get(due.login) {
             return stage.clone();
         }
         let (tell, stage) = watch::channel(Stage::Working(None));
-        flights.insert(Arc::clone(&session.login), stage.clone());
+        flights.insert(Arc::clone(due.login), stage.clone());
         drop(flights);
-        let work = Work::new(Arc::clone(self), session, tell);
+        let work = Work::new(Arc::clone(self), due, tell);
         self.tasks.spawn(work.run());
         stage
     }

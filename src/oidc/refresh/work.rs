@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Life, Outcome, Refresher, Stage};
+use super::{Due, Life, Outcome, Refresher, Stage};
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::config::oidc::Userinfo;
@@ -14,7 +14,7 @@ use crate::oidc::provider::Ready;
 use crate::oidc::token::{TokenError, Tokens};
 use crate::oidc::userinfo;
 use crate::secret::Secret;
-use crate::session::{ProviderTokens, Session};
+use crate::session::ProviderTokens;
 use crate::store::Unavailable;
 
 /// Longest time between the moment a refresh is due and the end of its access token.
@@ -25,6 +25,20 @@ const OTHERS: Duration = Duration::from_secs(10);
 
 /// Tries to write a rotated refresh token down before it is given up for lost.
 const WRITES: u32 = 6;
+
+/// Whether a refusal is about the login (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6). The others are about
+/// us or the request, and no reason to sign anybody out.
+fn is_conclusive(code: &str) -> bool {
+    matches!(
+        code,
+        "invalid_grant"
+            | "access_denied"
+            | "login_required"
+            | "interaction_required"
+            | "consent_required"
+            | "account_selection_required"
+    )
+}
 
 /// One refresh of one login.
 pub(super) struct Work {
@@ -44,12 +58,12 @@ impl Drop for Work {
 }
 
 impl Work {
-    pub(super) fn new(home: Arc<Refresher>, session: &Session, tell: watch::Sender<Stage>) -> Self {
+    pub(super) fn new(home: Arc<Refresher>, due: &Due<'_>, tell: watch::Sender<Stage>) -> Self {
         Self {
             home,
-            login: Arc::clone(&session.login),
-            claims: Arc::clone(&session.claims),
-            due: session.refresh_due.unwrap_or(session.created),
+            login: Arc::clone(due.login),
+            claims: Arc::clone(due.claims),
+            due: due.since,
             tell,
             over: false,
         }
@@ -115,8 +129,13 @@ impl Work {
             .await
         {
             Ok(tokens) => self.keep(&ready, revision, &spent, old, tokens).await,
-            Err(TokenError::Refused { code, description }) => {
+            Err(TokenError::Refused { code, description }) if is_conclusive(&code) => {
                 self.end(&spent, &code, &description).await
+            }
+            Err(TokenError::Refused { code, description }) => {
+                tracing::error!(error = %code, %description, "the provider refused a refresh for a reason that is not the person's (is oidc.client_secret still good?); sessions are kept");
+                self.home.count("failure", "provider_refused_us");
+                Ok(Outcome::Trouble(life))
             }
             Err(error @ (TokenError::Unavailable(_) | TokenError::Unusable(_))) => {
                 tracing::warn!(%error, "a session could not be refreshed; it is kept, and tried again");
@@ -154,6 +173,7 @@ impl Work {
         new: Tokens,
     ) -> Result<Outcome, Unavailable> {
         let now = self.home.ambient.now();
+        let before = old.access_token.clone();
         let kept = ProviderTokens {
             access_token: new.access_token.clone(),
             access_expires: new.expires_in.map(|life| now.plus(life)),
@@ -161,27 +181,49 @@ impl Work {
             id_token: old.id_token,
             provider_session: old.provider_session,
         };
-        if !self.write(revision, spent, &kept).await? {
+        if !self.write(revision, spent, &before, &kept).await? {
             return Ok(Outcome::Changed);
         }
-        if let Some((id_token, claims)) = self.claims(ready, &new, kept.id_token.as_ref()).await
-            && let Some((revision, _)) = self.home.sessions.tokens(&self.login).await?
-        {
+        if let Some((id_token, claims)) = self.claims(ready, &new, kept.id_token.as_ref()).await {
             let kept = ProviderTokens { id_token, ..kept };
-            self.home
-                .sessions
-                .update_login(&self.login, revision, kept, claims)
-                .await?;
+            self.renew(&kept, &claims).await?;
         }
         self.home.count("success", "none");
         Ok(Outcome::Changed)
     }
 
-    /// Writes rotated tokens with the claims as they were. `false`: the login is gone, or is not what it was.
+    /// Writes new claims beside the tokens that we have just written, unless somebody has replaced those since.
+    async fn renew(&self, kept: &ProviderTokens, claims: &Claims) -> Result<(), Unavailable> {
+        let sessions = &self.home.sessions;
+        for _ in 0..WRITES {
+            match sessions.tokens(&self.login).await? {
+                Some((revision, now)) if now.access_token == kept.access_token => {
+                    let (kept, claims) = (kept.clone(), claims.clone());
+                    if sessions
+                        .update_login(&self.login, revision, kept, claims)
+                        .await?
+                    {
+                        return Ok(());
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
+        tracing::warn!(
+            "new claims of a login could not be written; they are read again at its next refresh"
+        );
+        Ok(())
+    }
+
+    /// Writes rotated tokens with the claims as they were. `false`: the login is gone, or is not what it was. That is
+    /// how a refresh whose lease was lost is fenced: where the tokens are not those that it began with, another one
+    /// has been there, whose claims are newer. (A provider may give the same refresh token again, so the access token
+    /// is looked at too.)
     async fn write(
         &self,
         mut revision: u64,
         spent: &Secret,
+        before: &Secret,
         kept: &ProviderTokens,
     ) -> Result<bool, Unavailable> {
         let mut pause = Duration::from_millis(100);
@@ -196,7 +238,10 @@ impl Work {
             {
                 Ok(true) => return Ok(true),
                 Ok(false) => match self.home.sessions.tokens(&self.login).await {
-                    Ok(Some((now, current))) if current.refresh_token.as_ref() == Some(spent) => {
+                    Ok(Some((now, current)))
+                        if current.refresh_token.as_ref() == Some(spent)
+                            && current.access_token == *before =>
+                    {
                         revision = now;
                         Ok(())
                     }

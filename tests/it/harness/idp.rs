@@ -268,8 +268,9 @@ impl Home {
             Reply::Status(status, body) => answer(status, "text/html", body),
             Reply::Json(status, body) => answer(status, "application/json", body),
             Reply::Late(pause) => {
+                let answer = normal(self, &call);
                 tokio::time::sleep(pause).await;
-                normal(self, &call)
+                answer
             }
             Reply::Lost => {
                 normal(self, &call);

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use mcp_oidc_proxy::oidc::Refreshed;
 use mcp_oidc_proxy::reject::Code;
 use mcp_oidc_proxy::session::Session;
 use serde_json::json;
@@ -245,4 +246,104 @@ async fn a_lost_answer_under_strict_rotation_asks_for_a_login_and_no_more() {
     world.clock.advance(Duration::from_secs(65));
     // The provider takes the repeated token for a stolen one, as it should.
     assert!(world.session(&person).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_login_is_refreshed_by_its_id() {
+    let world = World::new().await;
+    let person = world.signed_in().await;
+    let login = Arc::clone(&session(&world, &person).await.login);
+    let refresh = || world.proxy.refresh_login(&login);
+    assert_eq!(refresh().await.unwrap(), Refreshed::Living);
+    assert_eq!(refreshes(&world.idp), 0, "not due");
+    world.clock.advance(DUE);
+    assert_eq!(refresh().await.unwrap(), Refreshed::Living);
+    assert_eq!(refreshes(&world.idp), 1);
+    // The session sees it.
+    session(&world, &person).await;
+    assert_eq!(refreshes(&world.idp), 1);
+
+    world
+        .idp
+        .script(|script| script.token = Reply::Status(500, "x"));
+    world.clock.advance(PAST_THE_END);
+    assert_eq!(
+        refresh().await.unwrap_err().code(),
+        Code::ProviderUnavailable
+    );
+    world.idp.script(|script| script.token = Reply::Normal);
+    world.clock.advance(Duration::from_secs(65));
+    world.idp.revoke_all();
+    assert_eq!(refresh().await.unwrap(), Refreshed::Over);
+    assert_eq!(refresh().await.unwrap(), Refreshed::Over);
+    let nobody: Arc<str> = "not a login".into();
+    let found = world.proxy.refresh_login(&nobody).await.unwrap();
+    assert_eq!(found, Refreshed::Over);
+}
+
+#[tokio::test]
+async fn what_the_provider_says_about_us_ends_no_login() {
+    let world = World::new().await;
+    for body in [
+        r#"{"error":"invalid_client"}"#,
+        r#"{"error":"unauthorized_client"}"#,
+        r#"{"error":"invalid_request"}"#,
+        r#"{"error":"invalid_scope"}"#,
+    ] {
+        world.idp.script(|script| script.token = Reply::Normal);
+        let person = world.signed_in().await;
+        world
+            .idp
+            .script(|script| script.token = Reply::Json(401, body));
+        world.clock.advance(DUE);
+        session(&world, &person).await;
+        world.clock.advance(Duration::from_secs(65));
+        let error = world.session(&person).await.unwrap_err();
+        assert_eq!(error.code(), Code::ProviderUnavailable, "{body}");
+        world.idp.script(|script| script.token = Reply::Normal);
+        world.clock.advance(Duration::from_secs(65));
+        session(&world, &person).await;
+    }
+}
+
+/// A replica stands still in the middle of a refresh until its lease is over, and another one refreshes meanwhile.
+#[tokio::test]
+async fn who_has_lost_the_lease_overwrites_nothing() {
+    for rotate in [true, false] {
+        let world = World::new().await;
+        world.idp.script(|script| {
+            script.rotate = rotate;
+            script.reuse = true;
+        });
+        let person = world.signed_in().await;
+        let other = world.replica();
+        world.clock.advance(PAST_THE_END);
+        let groups = |group: &'static str, token: Reply| {
+            world.idp.script(|script| {
+                script.claims.insert("groups".into(), json!([group]));
+                script.token = token;
+            });
+        };
+        groups("old", Reply::Late(Duration::from_secs(1)));
+        let headers = person.headers();
+        let slow = other.session(&headers);
+        let fast = async {
+            while refreshes(&world.idp) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            groups("new", Reply::Normal);
+            world.clock.advance(Duration::from_secs(16));
+            session(&world, &person).await
+        };
+        let (slow, fast) = futures_util::future::join(slow, fast).await;
+        assert_eq!(fast.claims.groups, ["new"]);
+        assert_eq!(slow.unwrap().unwrap().claims.groups, ["new"]);
+        other.finish().await;
+        assert_eq!(refreshes(&world.idp), 2);
+        assert_eq!(session(&world, &person).await.claims.groups, ["new"]);
+        // The tokens that were kept are the newer ones, and good.
+        world.clock.advance(DUE);
+        session(&world, &person).await;
+        assert_eq!(refreshes(&world.idp), 3);
+    }
 }

@@ -119,7 +119,7 @@ impl Home {
             }
             "refresh_token" => {
                 let mut state = self.state();
-                let reuse = state.script.reuse;
+                let reuse = state.script.reuse || !state.script.rotate;
                 let Some(found) = state.refresh.get_mut(get("refresh_token")) else {
                     return oauth_error(400, "invalid_grant");
                 };
@@ -172,7 +172,7 @@ impl Home {
             state.issued.push(token.clone());
             answer["id_token"] = token.into();
         }
-        if script.refresh_tokens {
+        if script.refresh_tokens && (script.rotate || !again) {
             let token = state.fresh("refresh");
             answer["refresh_token"] = token.as_str().into();
             state.refresh.insert(

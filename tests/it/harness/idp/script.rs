@@ -66,6 +66,8 @@ pub(crate) struct Script {
     pub(crate) refresh_tokens: bool,
     /// Take used refresh tokens again, as providers do that do not rotate, or give the old one a time of grace.
     pub(crate) reuse: bool,
+    /// Give a new refresh token at each refresh; else the first one stays good.
+    pub(crate) rotate: bool,
     /// Give a new ID token at refresh.
     pub(crate) id_token_at_refresh: bool,
     /// Give an ID token at login.
@@ -104,6 +106,7 @@ impl Default for Script {
             access_life: Some(300),
             refresh_tokens: true,
             reuse: false,
+            rotate: true,
             id_token_at_refresh: true,
             id_token: true,
             refuse: None,
