@@ -368,7 +368,7 @@ fn about(desk: &Desk, transaction: &Transaction, session: &Session) -> About {
 /// When access ends at the latest. Without a refresh token of the provider nothing would ever take it back, so then
 /// it ends with the session.
 fn ends(desk: &Desk, session: &Session) -> Timestamp {
-    let ends = desk.ambient.now().plus(desk.grant_lifetime);
+    let ends = desk.grants.end_of_new(desk.ambient.now());
     match session.refresh_due {
         Some(_) => ends,
         None => ends.min(session.absolute_end),

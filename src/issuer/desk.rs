@@ -33,7 +33,6 @@ pub(crate) struct Desk {
     pub(super) issuer: Arc<str>,
     pub(super) public: PublicUrl,
     pub(super) default_route: Option<String>,
-    pub(super) grant_lifetime: Duration,
     pub(super) remember: Option<Duration>,
     pub(super) ambient: Ambient,
 }
@@ -77,7 +76,6 @@ impl Desk {
                 .default_route
                 .as_ref()
                 .map(|name| name.as_str().to_owned()),
-            grant_lifetime: server.grant_lifetime.0,
             remember: server.consent.remember.map(|span| span.0),
             ambient,
         }
