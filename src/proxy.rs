@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub forwarder: Forwarder,
     /// Login and its pages.
     pub browser: Arc<Browser>,
+    /// TEMP
+    pub(crate) desk: Option<(Arc<crate::issuer::desk::Desk>, Arc<crate::issuer::client::Clients>)>,
     /// Prepared handles.
     pub requests: Arc<RequestMetrics>,
     /// Bounds of bodies that are collected.

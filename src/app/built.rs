@@ -112,6 +112,12 @@ pub(super) fn build(
     .map_err(StartError::Config)?;
     let authn = Arc::new(authn);
     let authn_until = lasting.end.child_token();
+    let desk = config.is_authorization_server().then(|| {
+        let clients = Arc::new(crate::issuer::client::Clients::new(config, &public_url, keys, Arc::clone(&lasting.store), ambient, metrics, None).unwrap());
+        let revocations = crate::revocation::Revocations::new(Arc::clone(&lasting.store), ambient.clone());
+        let grants = crate::issuer::Grants::new(Arc::clone(&lasting.store), keys, Arc::clone(&sessions.value), revocations, &config.authorization_server, &config.sessions, ambient.clone());
+        (Arc::new(crate::issuer::desk::Desk::new(config, &public_url, Arc::clone(&clients), grants, Arc::clone(&browser), Arc::clone(&lasting.store), keys, ambient.clone())), clients)
+    });
     let routes = Table::compile(config, &public_url);
     let names: Vec<&str> = routes
         .routes()
@@ -119,6 +125,7 @@ pub(super) fn build(
         .map(|route| route.name.as_str())
         .collect();
     let snapshot = Snapshot {
+        desk,
         edge: Edge::new(config, &public_url),
         trusted: TrustedProxies::new(&config.trusted_proxies),
         policy: Policy::compile(config, metrics),

@@ -26,6 +26,23 @@ pub(super) async fn answer(
     }
     let (parts, body) = request.into_parts();
     snapshot.edge.host(&parts)?;
+    if let (Some((desk, clients)), Own::Authorize | Own::Consent | Own::Register | Own::ServerMetadata | Own::Token) = (&snapshot.desk, own) {
+        let admits = |claims: &std::sync::Arc<crate::claims::Claims>, target: &crate::route::Target| snapshot.policy.admits(claims, target);
+        let visit = crate::issuer::desk::Visit { inbound, routes: &snapshot.routes, admits: &admits };
+        let request = Request::from_parts(parts, body);
+        return match own {
+            Own::Authorize => Box::pin(crate::issuer::authorize::answer(desk, visit, request)).await,
+            Own::Consent => Box::pin(crate::issuer::consent::answer(desk, visit, request)).await,
+            Own::Register => Ok(Box::pin(crate::issuer::register::register(clients, inbound, request)).await),
+            _ => {
+                let o = snapshot.browser.origin_temp();
+                let text = format!(r#"{{"issuer":"{o}","authorization_endpoint":"{o}/oauth2/authorize","token_endpoint":"{o}/oauth2/token","registration_endpoint":"{o}/oauth2/register"}}"#);
+                let mut r = http::Response::new(crate::http::Body::full(text));
+                r.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+                Ok(r)
+            }
+        };
+    }
     match own {
         Own::Auth => forward_auth::answer(snapshot, inbound, &parts, flight).await,
         Own::Unknown => Err(Reject::new(
