@@ -323,3 +323,6 @@ fn is_loopback(public_url: &PublicUrl) -> bool {
         None => false,
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -201,3 +201,6 @@ fn json_answer(status: StatusCode, body: &Value) -> Response {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,16 @@ impl Guarded {
         })
     }
 
+    /// With another resolver.
+    #[cfg(test)]
+    pub(crate) fn resolving(
+        mut self,
+        resolve: impl Fn(String, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolve = Arc::new(move |host, port| std::future::ready(resolve(host, port)).boxed());
+        self
+    }
+
     /// Whether another one refuses the same addresses.
     pub(crate) fn allows_as(&self, other: &Self) -> bool {
         self.private == other.private && self.loopback == other.loopback
@@ -193,3 +203,6 @@ fn system(host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAd
     }
     .boxed()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

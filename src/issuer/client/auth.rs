@@ -236,3 +236,6 @@ fn form_decoded(text: &str) -> String {
 pub(super) fn may_be_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_CLIENT_ID && id.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
+
+#[cfg(test)]
+mod tests;

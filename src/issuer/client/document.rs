@@ -234,3 +234,6 @@ fn client(id: &str, host: String, document: &[u8], schemes: &[String]) -> Result
         groups: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ impl Registered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

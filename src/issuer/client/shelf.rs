@@ -265,3 +265,6 @@ pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
     };
     said.unwrap_or(USUAL).clamp(SHORTEST, LONGEST)
 }
+
+#[cfg(test)]
+mod tests;
