@@ -13,11 +13,15 @@ use crate::clock::Ambient;
 use crate::config::Config;
 use crate::config::authn::TrustedIssuer;
 use crate::config::oidc::ClaimMap;
+use crate::issuer::Lasting;
 use crate::oidc::Provider;
 use crate::oidc::discovery::Place;
 use crate::oidc::jwks::{self, Jwks};
 use crate::oidc::listed::{Listed, host};
 use crate::telemetry::metrics::Metrics;
+
+/// Label of our own tokens in metrics.
+const OWN: &str = "proxy";
 
 /// One issuer.
 pub(super) struct Issuer {
@@ -39,6 +43,8 @@ enum Keys {
         configured: String,
     },
     Listed(Box<Listed>),
+    /// We ourselves, for the clients of our routes.
+    Own(Lasting),
 }
 
 /// All issuers.
@@ -58,10 +64,21 @@ impl Issuers {
     pub(super) fn new(
         config: &Config,
         provider: Option<&Arc<Provider>>,
+        own: Option<&Lasting>,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
         let mut all = Vec::new();
+        if let Some(own) = own {
+            all.push(Arc::new(Issuer {
+                accepted: accepted(metrics, OWN, "access_token"),
+                label: OWN.into(),
+                audiences: Vec::new(),
+                claims: ClaimMap::default(),
+                algorithms: Vec::new(),
+                keys: Keys::Own(own.clone()),
+            }));
+        }
         if let (Some(provider), Some(oidc)) = (provider, &config.oidc) {
             all.push(Arc::new(Issuer {
                 accepted: accepted(metrics, &host(&oidc.issuer), "bearer_jwt"),
@@ -89,10 +106,12 @@ impl Issuers {
         self.0.is_empty()
     }
 
-    /// The issuers that clients are pointed to: the main one, else the listed ones. The discovered spelling of the
+    /// The issuers that clients are pointed to: ourselves, else the main one, else the listed ones. The discovered spelling of the
     /// main one is what its tokens and metadata have; until then the configured one.
     pub(super) fn advertised(&self) -> Vec<Arc<str>> {
         let main = self.0.iter().find_map(|issuer| match &issuer.keys {
+            // It stands first.
+            Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
             Keys::Main {
                 provider,
                 configured,
@@ -139,7 +158,7 @@ impl Issuers {
                 provider,
                 configured,
             } => provider.issuer().is_none() && bare(configured) == bare(named),
-            Keys::Listed(_) => false,
+            Keys::Listed(_) | Keys::Own(_) => false,
         });
         Err(if later {
             NoIssuer::Unavailable
@@ -153,14 +172,14 @@ impl Issuers {
     pub(super) fn main(&self) -> Option<Arc<Provider>> {
         self.0.iter().find_map(|issuer| match &issuer.keys {
             Keys::Main { provider, .. } => Some(Arc::clone(provider)),
-            Keys::Listed(_) => None,
+            Keys::Listed(_) | Keys::Own(_) => None,
         })
     }
 
     /// Keeps keys and discovery of the listed issuers fresh, until cancelled. The main provider does that itself.
     pub(super) async fn watch(&self, until: CancellationToken) {
         join_all(self.0.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Main { .. } => None,
+            Keys::Main { .. } | Keys::Own(_) => None,
             Keys::Listed(listed) => Some(listed.watch(until.clone())),
         }))
         .await;
@@ -203,6 +222,7 @@ impl Issuer {
         match &self.keys {
             Keys::Main { provider, .. } => provider.issuer(),
             Keys::Listed(listed) => Some(listed.issuer().into()),
+            Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
         }
     }
 
@@ -211,6 +231,15 @@ impl Issuer {
         match &self.keys {
             Keys::Main { provider, .. } => provider.jwks(),
             Keys::Listed(listed) => listed.jwks().await,
+            Keys::Own(_) => None,
+        }
+    }
+
+    /// The authorization server of our own, when this is it.
+    pub(super) fn own(&self) -> Option<&Lasting> {
+        match &self.keys {
+            Keys::Own(own) => Some(own),
+            Keys::Main { .. } | Keys::Listed(_) => None,
         }
     }
 
