@@ -8,6 +8,7 @@
 mod apikey;
 mod bearer;
 mod challenge;
+mod grant;
 mod issuers;
 mod jwt;
 mod metadata;
@@ -37,8 +38,10 @@ use crate::config::route::Kind;
 use crate::http::navigation;
 use crate::http::{Inbound, Response};
 use crate::ids::Subject;
+use crate::issuer::Lasting;
 use crate::oidc::{Browser, Provider};
 use crate::reject::{Code, Fault, Reject};
+use crate::revocation::Name as Basis;
 use crate::route::Target;
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
@@ -51,6 +54,7 @@ pub struct Identity {
     scopes: Arc<[Box<str>]>,
     client_id: Option<Arc<str>>,
     expires: Option<Timestamp>,
+    basis: Option<Arc<[Basis]>>,
 }
 
 /// What proved the identity.
@@ -60,6 +64,8 @@ pub enum Credential {
     Session,
     /// A JWT of a listed issuer.
     Bearer,
+    /// An access token of our own.
+    AccessToken,
     /// An API key, by its configured name.
     ApiKey,
     /// `AUTH_MODE=bypass`.
@@ -72,6 +78,7 @@ impl Credential {
         match self {
             Self::Session => "session",
             Self::Bearer => "bearer_jwt",
+            Self::AccessToken => "access_token",
             Self::ApiKey => "api_key",
             Self::Bypass => "bypass",
         }
@@ -108,6 +115,11 @@ impl Identity {
         self.client_id.as_deref()
     }
 
+    /// What can end it early: the login, the grant. Nothing for foreign tokens and API keys.
+    pub fn basis(&self) -> &[Basis] {
+        self.basis.as_deref().unwrap_or_default()
+    }
+
     /// When the credential ends.
     pub fn expires(&self) -> Option<Timestamp> {
         self.expires
@@ -130,13 +142,14 @@ impl Authn {
     /// the key and the file that cannot be used.
     pub fn new(
         config: &Config,
+        own: Option<&Lasting>,
         public_url: &PublicUrl,
         provider: Option<&Arc<Provider>>,
         browser: Arc<Browser>,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
-        let issuers = Issuers::new(config, provider, ambient, metrics)?;
+        let issuers = Issuers::new(config, provider, own, ambient, metrics)?;
         let bypass = config.auth.mode == Mode::Bypass;
         metrics
             .gauge(Name::Bypass, &[])
@@ -341,6 +354,7 @@ impl Authn {
                 scopes: Arc::clone(&self.no_scopes),
                 client_id: None,
                 expires: Some(session.absolute_end),
+                basis: Some(Arc::clone(&session.names)),
             }
         }))
     }
@@ -412,6 +426,7 @@ fn fixed_user() -> Identity {
         scopes: Arc::from([]),
         client_id: None,
         expires: None,
+        basis: None,
     }
 }
 
@@ -425,6 +440,7 @@ impl Identity {
             scopes: Arc::from([]),
             client_id: None,
             expires: None,
+            basis: None,
         }
     }
 }

@@ -200,12 +200,12 @@ impl Forwarder {
     }
 
     /// How long a stream may go on for this caller, and what its end is called. A session's stream ends with the
-    /// session. A foreign token says nothing of its revocation, and its own end comes too soon for a long call, so its
+    /// session, and one of our own tokens with the grant. A foreign token says nothing of its revocation, and its own end comes too soon for a long call, so its
     /// streams have a greatest age.
     fn ends(&self, identity: Option<&Identity>, inbound: &Inbound) -> Option<Ends> {
         let identity = identity?;
         let (after, reason) = match identity.credential() {
-            Credential::Session => (
+            Credential::Session | Credential::AccessToken => (
                 identity.expires()?.since(inbound.received),
                 CloseReason::TokenExpired,
             ),

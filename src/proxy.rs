@@ -24,6 +24,7 @@ use crate::config::route::Kind;
 use crate::forward::Forwarder;
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Inbound, Request, RequestBody, Response, navigation};
+use crate::issuer::Issuer;
 use crate::listen::Handler;
 use crate::mcp::edge::{self, Edge};
 use crate::mcp::{Call, peek};
@@ -52,8 +53,8 @@ pub struct Snapshot {
     pub forwarder: Forwarder,
     /// Login and its pages.
     pub browser: Arc<Browser>,
-    /// TEMP
-    pub(crate) desk: Option<(Arc<crate::issuer::desk::Desk>, Arc<crate::issuer::client::Clients>)>,
+    /// The authorization server, where we are one.
+    pub issuer: Option<Arc<Issuer>>,
     /// Prepared handles.
     pub requests: Arc<RequestMetrics>,
     /// Bounds of bodies that are collected.

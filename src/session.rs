@@ -84,6 +84,8 @@ pub struct Session {
     pub idle_end: Timestamp,
     /// When the provider's tokens should be refreshed; `None` when they cannot be.
     pub refresh_due: Option<Timestamp>,
+    /// What to watch while a stream rests on it.
+    pub names: Arc<[Name]>,
 }
 
 /// A living login, as grants see it.
@@ -542,9 +544,14 @@ impl Inner {
     }
 
     fn session(&self, ticket: &Ticket, record: &SessionRecord, login: &LoginFacts) -> Session {
+        let (id, login_id) = (ticket.session_key().id, ticket.login().hex());
         Session {
-            id: ticket.session_key().id,
-            login: ticket.login().hex(),
+            names: Arc::from([
+                Name::Session(Arc::clone(&id)),
+                Name::Login(Arc::clone(&login_id)),
+            ]),
+            id,
+            login: login_id,
             created: record.created,
             absolute_end: record.ends.min(login.ends),
             idle_end: record.used.plus(self.idle),

@@ -11,10 +11,12 @@ use crate::authn::Authn;
 use crate::authz::Policy;
 use crate::config::Config;
 use crate::config::backend::Backend;
+use crate::config::issuer::AuthorizationServer;
 use crate::config::oidc::Oidc;
 use crate::config::session::{Sessions as SessionConfig, StoreKind};
 use crate::forward::Forwarder;
 use crate::http::inbound::TrustedProxies;
+use crate::issuer::{AccessTokens, Grants, Issuer, SigningKeys};
 use crate::keys::KeyRing;
 use crate::mcp::edge::Edge;
 use crate::oidc::{Browser, Provider};
@@ -31,8 +33,24 @@ pub(super) struct Built {
     upstreams: Vec<Part<Backend, Upstream>>,
     provider: Option<Part<Oidc, Provider>>,
     sessions: Part<SessionKey, Sessions>,
+    server: Option<Part<ServerKey, LastingServer>>,
+    issuer: Option<Arc<Issuer>>,
     authn: Arc<Authn>,
     authn_until: CancellationToken,
+}
+
+/// Grants and keys of the authorization server are carried over while what they are made from stays the same.
+#[derive(Clone, PartialEq)]
+struct ServerKey {
+    config: AuthorizationServer,
+    sessions: SessionKey,
+    issuer: String,
+}
+
+/// The parts of the authorization server with a life of their own.
+struct LastingServer {
+    keys: Arc<SigningKeys>,
+    parts: crate::issuer::Lasting,
 }
 
 /// A part, what it was made from, and the token that ends its background task.
@@ -101,8 +119,27 @@ pub(super) fn build(
         ambient.clone(),
         metrics,
     ));
+    let server = server(lasting, config, keys, &public_url, &sessions, old)?;
+    let issuer = match &server {
+        None => None,
+        Some(server) => Some(Arc::new(
+            Issuer::new(
+                config,
+                &public_url,
+                &server.value.parts,
+                &browser,
+                &lasting.store,
+                keys,
+                ambient,
+                metrics,
+                old.and_then(|old| old.issuer.as_deref()),
+            )
+            .map_err(StartError::Config)?,
+        )),
+    };
     let authn = Authn::new(
         config,
+        server.as_ref().map(|server| &server.value.parts),
         &public_url,
         provider.as_ref().map(|part| &part.value),
         Arc::clone(&browser),
@@ -112,12 +149,6 @@ pub(super) fn build(
     .map_err(StartError::Config)?;
     let authn = Arc::new(authn);
     let authn_until = lasting.end.child_token();
-    let desk = config.is_authorization_server().then(|| {
-        let clients = Arc::new(crate::issuer::client::Clients::new(config, &public_url, keys, Arc::clone(&lasting.store), ambient, metrics, None).unwrap());
-        let revocations = crate::revocation::Revocations::new(Arc::clone(&lasting.store), ambient.clone());
-        let grants = crate::issuer::Grants::new(Arc::clone(&lasting.store), keys, Arc::clone(&sessions.value), revocations, &config.authorization_server, &config.sessions, ambient.clone());
-        (Arc::new(crate::issuer::desk::Desk::new(config, &public_url, Arc::clone(&clients), grants, Arc::clone(&browser), Arc::clone(&lasting.store), keys, ambient.clone())), clients)
-    });
     let routes = Table::compile(config, &public_url);
     let names: Vec<&str> = routes
         .routes()
@@ -125,7 +156,6 @@ pub(super) fn build(
         .map(|route| route.name.as_str())
         .collect();
     let snapshot = Snapshot {
-        desk,
         edge: Edge::new(config, &public_url),
         trusted: TrustedProxies::new(&config.trusted_proxies),
         policy: Policy::compile(config, metrics),
@@ -147,6 +177,7 @@ pub(super) fn build(
         },
         tasks: authn_until.clone().drop_guard(),
         authn: Arc::clone(&authn),
+        issuer: issuer.clone(),
         browser,
         routes,
     };
@@ -157,6 +188,8 @@ pub(super) fn build(
             upstreams,
             provider,
             sessions,
+            server,
+            issuer,
             authn,
             authn_until,
         },
@@ -244,6 +277,58 @@ fn sessions(
     )
 }
 
+fn server(
+    lasting: &Lasting,
+    config: &Config,
+    keys: &KeyRing,
+    public_url: &PublicUrl,
+    sessions: &Part<SessionKey, Sessions>,
+    old: Option<&Built>,
+) -> Result<Option<Part<ServerKey, LastingServer>>, StartError> {
+    if !config.is_authorization_server() {
+        return Ok(None);
+    }
+    let server = &config.authorization_server;
+    let key = ServerKey {
+        config: server.clone(),
+        sessions: sessions.config.clone(),
+        issuer: public_url.as_str().to_owned(),
+    };
+    // Grants hold on to the sessions that they were made with.
+    let before = old
+        .and_then(|old| old.server.as_ref())
+        .filter(|_| sessions.carried);
+    Part::or_carry(before, key, &lasting.end, || {
+        let signing = SigningKeys::new(
+            &server.signing_keys,
+            Arc::clone(&lasting.store),
+            keys,
+            lasting.ambient.clone(),
+        )
+        .map_err(StartError::Config)?;
+        let grants = Grants::new(
+            Arc::clone(&lasting.store),
+            keys,
+            Arc::clone(&sessions.value),
+            Arc::clone(&lasting.revocations),
+            server,
+            &config.sessions,
+            lasting.ambient.clone(),
+        );
+        let access = AccessTokens::new(
+            Arc::clone(&signing),
+            public_url.as_str().into(),
+            server.access_token_lifetime.0,
+            lasting.ambient.clone(),
+        );
+        Ok(Arc::new(LastingServer {
+            keys: signing,
+            parts: crate::issuer::Lasting { grants, access },
+        }))
+    })
+    .map(Some)
+}
+
 impl Built {
     /// Starts the background tasks of the parts that are new.
     pub(super) fn start(&self, lasting: &Lasting) {
@@ -265,6 +350,17 @@ impl Built {
             lasting
                 .tracker
                 .spawn(async move { sessions.background(until).await });
+        }
+        if let Some(part) = self.server.as_ref().filter(|part| !part.carried) {
+            lasting
+                .tracker
+                .spawn(Arc::clone(&part.value.keys).watch(part.until.clone()));
+        }
+        if let Some(issuer) = &self.issuer {
+            let (issuer, until) = (Arc::clone(issuer), self.authn_until.clone());
+            lasting
+                .tracker
+                .spawn(async move { issuer.watch(until).await });
         }
         let (authn, until) = (Arc::clone(&self.authn), self.authn_until.clone());
         lasting
@@ -288,9 +384,17 @@ impl Built {
                 .any(|other| Arc::ptr_eq(&other.value, &part.value));
             (kept, &part.until)
         });
+        let server = self.server.iter().map(|part| {
+            let kept = next
+                .server
+                .iter()
+                .any(|other| Arc::ptr_eq(&other.value, &part.value));
+            (kept, &part.until)
+        });
         let kept = Arc::ptr_eq(&self.sessions.value, &next.sessions.value);
         for (kept, until) in upstreams
             .chain(provider)
+            .chain(server)
             .chain([(kept, &self.sessions.until)])
         {
             if !kept {

@@ -106,6 +106,7 @@ fn principal(key: &ApiKey) -> Identity {
         scopes: Arc::from([]),
         client_id: None,
         expires: None,
+        basis: None,
     }
 }
 

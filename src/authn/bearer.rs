@@ -11,8 +11,9 @@ use metrics::{Counter, Histogram};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::grant;
 use super::issuers::{Issuer, Issuers, NoIssuer};
-use super::jwt;
+use super::jwt::{self, Facts};
 use super::refusal::Refusal;
 use super::{Credential, Identity, token};
 use crate::claims::Claims;
@@ -47,9 +48,10 @@ pub(super) struct Bearer {
 pub(super) struct Verified {
     era: Arc<()>,
     issuer: Arc<Issuer>,
-    jwks: Arc<Jwks>,
-    /// Of the key set that it was verified with.
-    generation: u64,
+    /// The key set that it was verified with, and its generation; `None` for our own tokens.
+    keys: Option<(Arc<Jwks>, u64)>,
+    /// The grant that it rests on, for our own tokens.
+    pub(super) grant: Option<Arc<str>>,
     at: Timestamp,
     size: u64,
     claims: Arc<Claims>,
@@ -107,7 +109,10 @@ impl Bearer {
     ) -> Judged {
         match self.verified(header, inbound).await {
             Ok(verified) => Judged {
-                outcome: admit(&verified, target),
+                outcome: match admit(&verified, target) {
+                    Ok(identity) => grant::rests_on(&verified, identity).await,
+                    refused => refused,
+                },
                 issuer: Some(Arc::clone(&verified.issuer)),
             },
             Err((issuer, failure)) => Judged {
@@ -160,7 +165,10 @@ impl Bearer {
         Arc::ptr_eq(&known.era, &self.era)
             && now < known.expires
             && now.since(known.at) < REMEMBER
-            && known.generation == known.jwks.generation()
+            && known
+                .keys
+                .as_ref()
+                .is_none_or(|(jwks, generation)| *generation == jwks.generation())
     }
 
     async fn verify(
@@ -192,6 +200,12 @@ impl Bearer {
         }
         // Before the keys: what has expired need not make anybody look for one.
         let expires = jwt::times(&parsed.payload, now, self.skew).map_err(refused)?;
+        if let Some(own) = issuer.own() {
+            return self
+                .verify_own(own, issuer, token, parsed, expires, now)
+                .await
+                .map_err(with_issuer);
+        }
         let jwks = issuer.jwks().await.ok_or_else(|| {
             with_issuer(Failure::Unavailable(
                 "the issuer's keys are not discovered yet".to_owned(),
@@ -213,30 +227,60 @@ impl Bearer {
         let facts = jwt::facts(&parsed.payload, expires).map_err(refused)?;
         let subject = Subject {
             issuer: named.into(),
-            subject: facts.subject.into(),
+            subject: facts.subject.as_str().into(),
         };
+        let claims = Claims::read(subject, parsed.payload, &issuer.claims);
         Ok(Verified {
+            keys: Some((jwks, generation)),
+            ..self.verified_by(issuer, token, facts, claims, now)
+        })
+    }
+
+    /// What is remembered of a token that an issuer was proven to have made.
+    pub(super) fn verified_by(
+        &self,
+        issuer: &Arc<Issuer>,
+        token: &str,
+        facts: Facts,
+        claims: Claims,
+        now: Timestamp,
+    ) -> Verified {
+        Verified {
             era: Arc::clone(&self.era),
-            jwks,
-            generation,
+            keys: None,
+            grant: None,
             at: now,
             size: token.len() as u64,
             audiences: facts.audiences,
             scopes: facts.scopes.into(),
             client_id: facts.client_id.map(Arc::from),
             expires: facts.expires,
-            claims: Arc::new(Claims::read(subject, parsed.payload, &issuer.claims)),
+            claims: Arc::new(claims),
             issuer: Arc::clone(issuer),
-        })
+        }
     }
 }
 
-/// What is judged on every request, whether the token was seen before or not.
+impl Verified {
+    /// The grant that one of our own tokens rests on.
+    pub(super) fn grant(&self) -> Option<&Arc<str>> {
+        self.grant.as_ref()
+    }
+
+    /// Who made it.
+    pub(super) fn issuer(&self) -> &Arc<Issuer> {
+        &self.issuer
+    }
+}
+
+/// What is judged on every request, whether the token was seen before or not. Our own tokens are for one resource,
+/// and listed audiences do not widen that.
 fn admit(verified: &Verified, target: &Target) -> Result<Identity, Failure> {
     let listed = |audience: &str| {
-        [&target.route().audiences, &verified.issuer.audiences]
-            .into_iter()
-            .any(|list| list.iter().any(|each| each == audience))
+        verified.grant.is_none()
+            && [&target.route().audiences, &verified.issuer.audiences]
+                .into_iter()
+                .any(|list| list.iter().any(|each| each == audience))
     };
     if !verified
         .audiences
@@ -251,5 +295,6 @@ fn admit(verified: &Verified, target: &Target) -> Result<Identity, Failure> {
         scopes: Arc::clone(&verified.scopes),
         client_id: verified.client_id.clone(),
         expires: Some(verified.expires),
+        basis: None,
     })
 }

@@ -27,6 +27,8 @@ const MAX_TIME: f64 = 253_402_300_799.0;
 pub(super) struct Unverified<'t> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
+    /// `typ` says that it is an access token and nothing else (RFC 9068 section 2.1).
+    pub(super) is_access_token: bool,
     pub(super) payload: Map<String, Value>,
     /// Header and payload as they were signed.
     pub(super) signed: &'t str,
@@ -77,6 +79,7 @@ pub(super) fn parse(token: &str) -> Result<Unverified<'_>, Refusal> {
     }
     let payload = serde_json::from_slice(&decode(payload)?).map_err(|_| Refusal::Malformed)?;
     Ok(Unverified {
+        is_access_token: header.typ.as_deref() == Some(crate::issuer::access::TYPE),
         algorithm,
         kid: header.kid,
         payload,

@@ -19,6 +19,7 @@ pub(super) enum Refusal {
     WrongAudience,
     UnknownKey,
     BadSignature,
+    GrantOver,
     UnknownApiKey,
     UnknownScheme,
 }
@@ -41,6 +42,7 @@ impl Refusal {
             Self::WrongAudience => "wrong_audience",
             Self::UnknownKey => "unknown_kid",
             Self::BadSignature => "bad_signature",
+            Self::GrantOver => "grant_over",
             Self::UnknownApiKey => "unknown_api_key",
             Self::UnknownScheme => "unknown_scheme",
         }
@@ -63,6 +65,7 @@ impl Refusal {
             Self::WrongAudience => "The token is for another audience",
             Self::UnknownKey => "The token is signed with an unknown key",
             Self::BadSignature => "The signature of the token is wrong",
+            Self::GrantOver => "The access that the token stands for is over",
             Self::UnknownApiKey => "The API key is not known",
             Self::UnknownScheme => "The authorization scheme is not accepted",
         }

@@ -221,6 +221,7 @@ impl World {
         ));
         let authn = Authn::new(
             &config,
+            None,
             &public_url,
             provider.as_ref(),
             browser,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{SigningKeys, UnknownKey};
 use crate::clock::{Ambient, Timestamp};
@@ -147,6 +147,37 @@ impl AccessTokens {
             token: Secret::new(token),
             life,
         })
+    }
+
+    /// The grant that one of our tokens names, living or not, if it was made for this client.
+    pub(crate) async fn grant_of(&self, token: &str, client: &str) -> Option<Arc<str>> {
+        #[derive(Deserialize)]
+        struct Named {
+            alg: String,
+            kid: String,
+        }
+        #[derive(Deserialize)]
+        struct Said {
+            iss: String,
+            client_id: String,
+            sid: String,
+        }
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let header: Named = serde_json::from_slice(&decode(header)?).ok()?;
+        let said: Said = serde_json::from_slice(&decode(payload)?).ok()?;
+        let algorithm = crate::oidc::jwks::algorithm(&header.alg)?;
+        let ours = self
+            .verifies(
+                &header.kid,
+                algorithm,
+                signed.as_bytes(),
+                &decode(signature)?,
+            )
+            .await;
+        (ours.is_ok_and(|ours| ours) && *said.iss == *self.issuer && said.client_id == client)
+            .then(|| said.sid.into())
     }
 
     /// Whether one of our keys made the signature over `signed`, with its own algorithm. `Err`: the key is not known

@@ -17,7 +17,7 @@ use super::desk::{Desk, Visit, name_of, server_of, where_to};
 use super::error::{OAuthCode, OAuthError};
 use super::form::Form;
 use super::prompt::Prompt;
-use super::{consent, handoff};
+use super::{consent, handoff, wanted};
 use crate::config::issuer::GrantType;
 use crate::http::pages::{Account, Failed, Refused, Stop, Stopped, View, of_ui_locales};
 use crate::http::{Request, Response};
@@ -201,8 +201,8 @@ fn check(
     let challenge = challenge(form)?;
     let prompt = Prompt::parse(form.get("prompt").unwrap_or_default())
         .ok_or_else(|| invalid("prompt=none cannot stand with others"))?;
-    let target = resource(desk, routes, client, form)?;
-    let scopes = scopes(client, &target, form.get("scope"))?;
+    let target = wanted::resource(routes, desk.default_route.as_deref(), client, form)?;
+    let scopes = wanted::scopes(client, &target, form.get("scope"))?;
     let again = address(desk, form, prompt.once());
     if again.len() > ReturnTo::MAX || ReturnTo::parse(&again).is_none() {
         return Err(too_long());
@@ -234,65 +234,6 @@ fn challenge(form: &Form) -> Result<String, OAuthError> {
         return Err(invalid("code_challenge is no SHA-256 in base64url"));
     }
     Ok(challenge.to_owned())
-}
-
-/// The one resource that is meant (RFC 8707 section 2): by `resource`, else the client's only route, else the default.
-fn resource(
-    desk: &Desk,
-    routes: &Table,
-    client: &Client,
-    form: &Form,
-) -> Result<Target, OAuthError> {
-    let wrong = |description| OAuthError::new(OAuthCode::InvalidTarget, description);
-    let mut found: Option<Target> = None;
-    for url in form.resources() {
-        let target = routes
-            .resource(url)
-            .ok_or_else(|| wrong("resource is no MCP server of this service"))?;
-        if found
-            .as_ref()
-            .is_some_and(|other| other.resource() != target.resource())
-        {
-            return Err(wrong("several resources are named; name one"));
-        }
-        found = Some(target);
-    }
-    let only = match client.routes.as_deref() {
-        Some([only]) => Some(only.as_str()),
-        _ => None,
-    };
-    let target = found
-        .or_else(|| routes.default_resource(only.or(desk.default_route.as_deref())))
-        .ok_or_else(|| wrong("resource is missing, and there is no default"))?;
-    let own = client
-        .routes
-        .as_ref()
-        .is_none_or(|routes| routes.contains(&target.route().name));
-    if own {
-        Ok(target)
-    } else {
-        Err(wrong("this client may not use that resource"))
-    }
-}
-
-/// What was asked for and is permitted; without a wish all that is permitted. Clients ask for unions, so what is too
-/// much is left out and not refused (RFC 6749 section 3.3).
-fn scopes(client: &Client, target: &Target, asked: Option<&str>) -> Result<ScopeSet, OAuthError> {
-    let route = ScopeSet::of(&target.route().scopes);
-    let permitted = match &client.scopes {
-        Some(own) => route.common(own),
-        None => route,
-    };
-    let Some(asked) = asked else {
-        return Ok(permitted);
-    };
-    let asked = ScopeSet::parse(asked).ok_or_else(|| {
-        OAuthError::new(
-            OAuthCode::InvalidScope,
-            "scope has characters that scopes cannot have",
-        )
-    })?;
-    Ok(permitted.common(&asked))
 }
 
 /// The address of a request, spelt anew. `prompt` stands in for the one of the request.

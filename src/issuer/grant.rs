@@ -94,6 +94,33 @@ pub struct Living {
     pub ends: Timestamp,
 }
 
+/// A record that was read, with what requests want of it made once.
+struct Known {
+    record: Record,
+    id: Arc<str>,
+    client_id: Arc<str>,
+    names: Arc<[Name]>,
+    /// Of a client that acts for itself, or an assertion.
+    claims: Option<Arc<Claims>>,
+}
+
+impl Known {
+    fn new(record: Record, id: Arc<str>) -> Self {
+        let grant = Name::Grant(Arc::clone(&id));
+        let (names, claims): (Arc<[Name]>, _) = match &record.about.basis {
+            Basis::Login(login) => (Arc::from([grant, Name::Login(Arc::clone(login))]), None),
+            Basis::Here(claims) => (Arc::from([grant]), Some(Arc::new((**claims).clone()))),
+        };
+        Self {
+            client_id: record.about.client_id.as_str().into(),
+            id,
+            names,
+            claims,
+            record,
+        }
+    }
+}
+
 /// All grants of this installation.
 pub struct Grants(Arc<Inner>);
 
@@ -108,7 +135,7 @@ struct Inner {
     lifetime: Duration,
     /// How long an access token can outlive what it was made from.
     token_life: Duration,
-    seen: Seen<Record>,
+    seen: Seen<Known>,
     logins: Seen<LoginView>,
 }
 

@@ -227,7 +227,6 @@ impl Browser {
         self.provider.is_some()
     }
 
-    pub(crate) fn origin_temp(&self) -> &str { self.public.as_str() }
 
     /// Our pages.
     pub fn pages(&self) -> &Arc<Pages> {

@@ -1,13 +1,18 @@
 //! Requests to endpoints of our own. They are never forwarded, whatever the method.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::record::Flight;
 use super::{Proxy, Snapshot, forward_auth};
 use crate::admin::health::Question;
+use crate::claims::Claims;
 use crate::http::{Inbound, Request, Response};
+use crate::issuer::{self, Surroundings};
 use crate::paths::Own;
 use crate::reject::{Code, Fault, Reject};
+use crate::route::Target;
 
 pub(super) async fn answer(
     proxy: &Proxy,
@@ -26,23 +31,6 @@ pub(super) async fn answer(
     }
     let (parts, body) = request.into_parts();
     snapshot.edge.host(&parts)?;
-    if let (Some((desk, clients)), Own::Authorize | Own::Consent | Own::Register | Own::ServerMetadata | Own::Token) = (&snapshot.desk, own) {
-        let admits = |claims: &std::sync::Arc<crate::claims::Claims>, target: &crate::route::Target| snapshot.policy.admits(claims, target);
-        let visit = crate::issuer::desk::Visit { inbound, routes: &snapshot.routes, admits: &admits };
-        let request = Request::from_parts(parts, body);
-        return match own {
-            Own::Authorize => Box::pin(crate::issuer::authorize::answer(desk, visit, request)).await,
-            Own::Consent => Box::pin(crate::issuer::consent::answer(desk, visit, request)).await,
-            Own::Register => Ok(Box::pin(crate::issuer::register::register(clients, inbound, request)).await),
-            _ => {
-                let o = snapshot.browser.origin_temp();
-                let text = format!(r#"{{"issuer":"{o}","authorization_endpoint":"{o}/oauth2/authorize","token_endpoint":"{o}/oauth2/token","registration_endpoint":"{o}/oauth2/register"}}"#);
-                let mut r = http::Response::new(crate::http::Body::full(text));
-                r.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-                Ok(r)
-            }
-        };
-    }
     match own {
         Own::Auth => forward_auth::answer(snapshot, inbound, &parts, flight).await,
         Own::Unknown => Err(Reject::new(
@@ -51,6 +39,25 @@ pub(super) async fn answer(
             Fault::Client,
             "The proxy has no such endpoint.",
         )),
+        Own::Authorize
+        | Own::Consent
+        | Own::Token
+        | Own::Register
+        | Own::Revoke
+        | Own::Jwks
+        | Own::ServerMetadata => {
+            let issuer = snapshot.issuer.as_ref().ok_or_else(issuer::not_here)?;
+            let admits =
+                |claims: &Arc<Claims>, target: &Target| snapshot.policy.admits(claims, target);
+            let around = Surroundings {
+                inbound,
+                routes: &snapshot.routes,
+                admits: &admits,
+            };
+            issuer
+                .handle(own, &around, Request::from_parts(parts, body))
+                .await
+        }
         own => {
             snapshot
                 .browser

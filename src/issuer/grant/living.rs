@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::ticket::GrantId;
-use super::{Basis, Grants, Inner, Living, Record};
-use crate::revocation::Name;
+use super::{Basis, Grants, Inner, Known, Living};
 use crate::session::LoginView;
 use crate::store::Unavailable;
 
@@ -17,24 +16,17 @@ impl Grants {
             return Ok(None);
         };
         let now = inner.ambient.now();
-        let Some(record) = inner.record(id).await? else {
+        let Some(known) = inner.known(id).await? else {
             return Ok(None);
         };
-        if !record.lives(now, inner.idle) {
+        let about = &known.record.about;
+        if !known.record.lives(now, inner.idle) {
             return Ok(None);
         }
-        let grant = id.hex();
-        let about = &record.about;
-        let living = match &about.basis {
-            Basis::Here(claims) => Living {
-                claims: Arc::new((**claims).clone()),
-                names: Arc::from([Name::Grant(Arc::clone(&grant))]),
-                client_id: about.client_id.as_str().into(),
-                login: None,
-                ends: about.ends,
-                id: grant,
-            },
-            Basis::Login(login) => {
+        let (claims, login, ends) = match (&known.claims, &about.basis) {
+            (Some(claims), _) => (Arc::clone(claims), None, about.ends),
+            (None, Basis::Here(claims)) => (Arc::new((**claims).clone()), None, about.ends),
+            (None, Basis::Login(login)) => {
                 let Some(view) = inner.login(login).await? else {
                     return Ok(None);
                 };
@@ -42,38 +34,36 @@ impl Grants {
                 if now >= view.ends || view.claims.subject != about.subject {
                     return Ok(None);
                 }
-                Living {
-                    claims: Arc::clone(&view.claims),
-                    names: Arc::from([
-                        Name::Grant(Arc::clone(&grant)),
-                        Name::Login(Arc::clone(login)),
-                    ]),
-                    client_id: about.client_id.as_str().into(),
-                    login: Some(Arc::clone(login)),
-                    ends: about.ends.min(view.ends),
-                    id: grant,
-                }
+                let ends = about.ends.min(view.ends);
+                (Arc::clone(&view.claims), Some(Arc::clone(login)), ends)
             }
         };
-        Ok(Some(living))
+        Ok(Some(Living {
+            id: Arc::clone(&known.id),
+            client_id: Arc::clone(&known.client_id),
+            names: Arc::clone(&known.names),
+            claims,
+            login,
+            ends,
+        }))
     }
 }
 
 impl Inner {
-    async fn record(&self, id: GrantId) -> Result<Option<Arc<Record>>, Unavailable> {
+    async fn known(&self, id: GrantId) -> Result<Option<Arc<Known>>, Unavailable> {
         let now = self.ambient.now();
         let name = id.hex();
         if self.revocations.is_trusted(now)
-            && let Some(record) = self.seen.fresh(&name, now)
+            && let Some(known) = self.seen.fresh(&name, now)
         {
-            return Ok(Some(record));
+            return Ok(Some(known));
         }
         let mark = self.seen.mark(&name, now);
         match self.read(id).await {
             Ok(Some((_, record))) => {
-                let record = Arc::new(record);
-                self.seen.remember(&name, &record, mark);
-                Ok(Some(record))
+                let known = Arc::new(Known::new(record, Arc::clone(&name)));
+                self.seen.remember(&name, &known, mark);
+                Ok(Some(known))
             }
             Ok(None) => {
                 self.seen.forget(&name);
