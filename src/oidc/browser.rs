@@ -227,7 +227,6 @@ impl Browser {
         self.provider.is_some()
     }
 
-
     /// Our pages.
     pub fn pages(&self) -> &Arc<Pages> {
         &self.pages
