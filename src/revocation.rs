@@ -6,7 +6,7 @@
 mod message;
 mod watch;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub struct Revocations {
     /// One for each part that remembers something.
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
     watchers: Arc<Watchers>,
+    /// Grows with everything that was heard.
+    told: AtomicU64,
 }
 
 impl Revocations {
@@ -72,6 +74,7 @@ impl Revocations {
             heard: AtomicI64::new(heard),
             listeners: Mutex::default(),
             watchers: Arc::default(),
+            told: AtomicU64::new(0),
             store,
             ambient,
         })
@@ -111,15 +114,28 @@ impl Revocations {
         listeners.push(listener);
     }
 
-    /// Watches names for as long as the value lives. News from before are not told.
+    /// Watches names for as long as the value lives. News from before are not told. Without names it is woken only
+    /// when everybody is.
     pub fn watch(&self, names: &[Name]) -> Watch {
         Watch::new(&self.watchers, names)
+    }
+
+    /// A number that changes with everything that is heard: who judged before and watches after compares the two.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Wakes every watch of this process to look again, for what is in force has changed.
+    pub fn look_again(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
+        self.watchers.ring_all();
     }
 
     fn deliver(&self, name: &Name, news: News) {
         for listener in self.living() {
             listener.heard(name, news);
         }
+        self.told.fetch_add(1, Ordering::AcqRel);
         // After those who remember: who is woken and looks again must not find what was forgotten.
         self.watchers.ring(name, news);
     }
@@ -128,7 +144,7 @@ impl Revocations {
         for listener in self.living() {
             listener.distrust();
         }
-        self.watchers.ring_all();
+        self.look_again();
     }
 
     async fn hear(&self) {

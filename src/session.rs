@@ -33,14 +33,17 @@ mod active;
 mod events;
 mod flights;
 mod flow;
+mod granted;
 mod index;
 pub mod keyring;
 pub mod lease;
 mod record;
+mod revoked;
 mod seen;
 mod ticket;
 
 pub use self::flow::{Flow, Flows};
+pub use self::granted::LoginView;
 pub use self::ticket::Ticket;
 
 /// Tokens that the provider gave at login or refresh.
@@ -86,17 +89,6 @@ pub struct Session {
     pub refresh_due: Option<Timestamp>,
     /// What to watch while a stream rests on it.
     pub names: Arc<[Name]>,
-}
-
-/// A living login, as grants see it.
-#[derive(Clone, Debug)]
-pub struct LoginView {
-    /// Who.
-    pub claims: Arc<Claims>,
-    /// When the record ends at the latest.
-    pub ends: Timestamp,
-    /// When the provider's tokens should be refreshed; `None` when they cannot be.
-    pub refresh_due: Option<Timestamp>,
 }
 
 /// All sessions of this installation.
@@ -167,6 +159,17 @@ impl Sessions {
 
     /// Makes a session for a finished login, with a new id, whatever cookie the browser had.
     pub async fn create(&self, login: NewLogin) -> Result<(Session, Ticket), Unavailable> {
+        let now = self.0.ambient.now();
+        self.create_since(login, now).await
+    }
+
+    /// The same for a login that was begun at `began`. When its subject's logins were ended since then, the
+    /// session is over before it begins: whoever holds the ticket has to log in again.
+    pub async fn create_since(
+        &self,
+        login: NewLogin,
+        began: Timestamp,
+    ) -> Result<(Session, Ticket), Unavailable> {
         let inner = &*self.0;
         let now = inner.ambient.now();
         let ticket = Ticket::generate(&inner.ambient);
@@ -195,7 +198,14 @@ impl Sessions {
         )
         .await?;
 
-        let session = inner.session(&ticket, &record, &login.into_facts());
+        let login = login.into_facts();
+        let session = inner.session(&ticket, &record, &login);
+        // After the writing: either this sees the mark, or who set the mark finds what was written.
+        if inner.is_revoked(&login.claims.subject, began).await? {
+            inner.store.take(&session_key).await?;
+            inner.end_login(id).await?;
+            return Ok((session, ticket));
+        }
         inner
             .active
             .note(id, session.idle_end.min(session.absolute_end));
@@ -262,70 +272,6 @@ impl Sessions {
         };
         inner.count_active().await;
         ended
-    }
-
-    /// Lets a login live on for a grant, until `until` at most, and tells until when it does: one whose provider
-    /// gave no refresh token is not prolonged, for nothing would ever refuse it. A login that is over ends now.
-    pub async fn keep(&self, login: &str, until: Timestamp) -> Result<Timestamp, Unavailable> {
-        let inner = &*self.0;
-        let now = inner.ambient.now();
-        let Some(id) = LoginId::parse(login) else {
-            return Ok(now);
-        };
-        let Some((_, before)) = inner.read_login(id).await? else {
-            return Ok(now);
-        };
-        let ends = if before.refresh_due.is_some() {
-            before.ends.max(until)
-        } else {
-            before.ends
-        };
-        // Its indexes first: a login that they do not name could not be ended by its subject.
-        let mut named = before;
-        named.ends = ends;
-        inner.add_to_indexes(&named, id).await?;
-        let kept = inner
-            .change_login(id, |login| {
-                login.granted = true;
-                login.ends = login.ends.max(ends);
-                true
-            })
-            .await?;
-        inner.tell(id, News::Changed).await;
-        Ok(kept.map_or(now, |login| login.ends))
-    }
-
-    /// No grant rests on a login any more: it ends with its browser session, which may be over already.
-    pub async fn release(&self, login: &str) -> Result<(), Unavailable> {
-        let inner = &*self.0;
-        let Some(id) = LoginId::parse(login) else {
-            return Ok(());
-        };
-        let now = inner.ambient.now();
-        let stays = inner
-            .change_login(id, |login| {
-                login.granted = false;
-                login.ends = login.ends.min(login.session_ends);
-                !login.signed_out && now < login.ends
-            })
-            .await?;
-        if stays.is_none() {
-            inner.end_login(id).await?;
-        }
-        Ok(())
-    }
-
-    /// The living login of an id; asks the store.
-    pub async fn login(&self, login: &str) -> Result<Option<LoginView>, Unavailable> {
-        let Some(id) = LoginId::parse(login) else {
-            return Ok(None);
-        };
-        let found = self.0.read_login(id).await?;
-        Ok(found.map(|(_, record)| LoginView {
-            ends: record.ends,
-            refresh_due: record.refresh_due,
-            claims: Arc::new(record.claims),
-        }))
     }
 
     /// The tokens of a login record, with its revision.
@@ -471,6 +417,12 @@ impl Inner {
                 Ok(Replaced::Done(_) | Replaced::Changed) => {}
                 Err(error) => tracing::debug!(%error, "A session's idle time was not prolonged."),
             }
+            // Indexes are bounded: a login that its subject's index no longer names is found out here.
+            let revoked = self.is_revoked(&login.claims.subject, record.created).await;
+            if matches!(revoked, Ok(true)) {
+                self.end_login(id).await?;
+                return Ok(None);
+            }
         }
         let session = Arc::new(self.session(ticket, &record, login));
         self.seen.remember(ticket, &session, opened, now, mark);
@@ -487,34 +439,6 @@ impl Inner {
         let record: Option<LoginRecord> = records::open(&self.logins, &key, &stored);
         let living = record.filter(|record| self.ambient.now() < record.ends);
         Ok(living.map(|record| (stored.revision, record)))
-    }
-
-    /// Changes a login record unless others change it all the time. `None`: it is gone, or `change` says that it
-    /// should not stay; then nothing was written.
-    async fn change_login(
-        &self,
-        id: LoginId,
-        change: impl Fn(&mut LoginRecord) -> bool,
-    ) -> Result<Option<LoginRecord>, Unavailable> {
-        let key = id.record();
-        for _ in 0..ATTEMPTS {
-            let Some((revision, mut record)) = self.read_login(id).await? else {
-                return Ok(None);
-            };
-            if !change(&mut record) {
-                return Ok(None);
-            }
-            let ttl = record.ends.since(self.ambient.now()) + SLACK;
-            let blob = records::seal(&self.logins, &key, &record);
-            match self.store.replace_if(&key, revision, blob, ttl).await? {
-                Replaced::Done(_) => return Ok(Some(record)),
-                Replaced::Changed => {}
-                Replaced::Absent => return Ok(None),
-            }
-        }
-        Err(Unavailable(
-            "a login is being changed by others all the time".into(),
-        ))
     }
 
     async fn end_login(&self, id: LoginId) -> Result<Option<ProviderTokens>, Unavailable> {

@@ -95,7 +95,7 @@ async fn finish(
     // A new session id at every login; what the browser had before ends (GHSA-f24x-5g9q-753f).
     let (session, ticket) = browser
         .sessions
-        .create(login)
+        .create_since(login, flow.started)
         .await
         .map_err(|error| store_unavailable(&error))?;
     if let Some(old) = browser.ticket(headers)

@@ -10,7 +10,10 @@ use super::{Name, News};
 
 /// Who watches what. As many entries as there are watches, each removed by its own.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<HashMap<Name, Vec<Arc<Bell>>>>);
+pub(super) struct Watchers(Mutex<All>);
+
+/// `None`: those who watch no name.
+type All = HashMap<Option<Name>, Vec<Arc<Bell>>>;
 
 #[derive(Default)]
 struct Bell {
@@ -32,7 +35,7 @@ impl Bell {
 
 impl Watchers {
     pub(super) fn ring(&self, name: &Name, news: News) {
-        for bell in self.all().get(name).into_iter().flatten() {
+        for bell in self.all().get(&Some(name.clone())).into_iter().flatten() {
             bell.ring(news);
         }
     }
@@ -44,7 +47,7 @@ impl Watchers {
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Name, Vec<Arc<Bell>>>> {
+    fn all(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,26 +55,31 @@ impl Watchers {
 /// A watch on some names.
 pub struct Watch {
     home: Arc<Watchers>,
-    names: Box<[Name]>,
+    names: Box<[Option<Name>]>,
     bell: Arc<Bell>,
 }
 
 impl Watch {
     pub(super) fn new(home: &Arc<Watchers>, names: &[Name]) -> Self {
         let bell = Arc::new(Bell::default());
+        let names: Box<[Option<Name>]> = if names.is_empty() {
+            [None].into()
+        } else {
+            names.iter().cloned().map(Some).collect()
+        };
         let mut all = home.all();
-        for name in names {
+        for name in &names {
             all.entry(name.clone()).or_default().push(Arc::clone(&bell));
         }
         drop(all);
         Self {
             home: Arc::clone(home),
-            names: names.into(),
+            names,
             bell,
         }
     }
 
-    /// The next news. Once something has ended it says so each time. Without names it waits for ever.
+    /// The next news. Once something has ended it says so each time.
     pub async fn next(&self) -> News {
         loop {
             if self.bell.ended.load(Ordering::Acquire) {

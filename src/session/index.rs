@@ -55,6 +55,21 @@ impl Inner {
         }
     }
 
+    /// Takes logins out of their subject's index, under all roots.
+    pub(super) async fn remove_all_from_index(
+        &self,
+        subject: &Subject,
+        logins: &[String],
+    ) -> Result<(), Unavailable> {
+        for mac in self.keys.macs(Purpose::Index, &subject_name(subject)) {
+            let index = index_key(mac);
+            for login in logins {
+                self.store.index_remove(&index, login).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn indexes(&self, login: &LoginRecord) -> impl Iterator<Item = Key> {
         let subject = &login.claims.subject;
         let by_session = login

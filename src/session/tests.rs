@@ -139,16 +139,16 @@ impl Store for Shared {
     }
 }
 
-struct World {
+pub(super) struct World {
     store: Arc<Shared>,
-    clock: Arc<ManualClock>,
-    ambient: Ambient,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) ambient: Ambient,
     ring: KeyRing,
     config: SessionConfig,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
         let ambient = Ambient::new(Arc::clone(&clock) as _, Arc::new(SystemRandom));
         let config = SessionConfig::default();
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    fn replica(&self) -> Arc<Sessions> {
+    pub(super) fn replica(&self) -> Arc<Sessions> {
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         Sessions::new(
             store,
@@ -244,7 +244,7 @@ fn tokens() -> ProviderTokens {
     }
 }
 
-fn login() -> NewLogin {
+pub(super) fn login() -> NewLogin {
     NewLogin {
         claims: claims("ann-subject"),
         tokens: tokens(),
