@@ -151,6 +151,7 @@ impl Running {
             Arc::clone(&lasting.metrics),
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.access),
+            Arc::clone(&lasting.revocations),
         );
         loaded_now(&lasting, true);
         lasting.health.set_ready();

@@ -34,7 +34,6 @@ use crate::claims::{Claims, Tag};
 use crate::clock::{Ambient, Timestamp};
 use crate::config::Config;
 use crate::config::authn::Mode;
-use crate::config::route::Kind;
 use crate::http::navigation;
 use crate::http::{Inbound, Response};
 use crate::ids::Subject;
@@ -182,11 +181,7 @@ impl Authn {
         target: &Target,
         parts: &Parts,
     ) -> Result<Caller, Reject> {
-        let navigations = if target.route().kind == Kind::Http {
-            Navigations::Count
-        } else {
-            Navigations::DoNot
-        };
+        let navigations = Navigations::of(target.route().kind);
         let page = navigation::wants_page(&parts.method, &parts.headers);
         self.caller(inbound, target, &parts.headers, navigations, page)
             .await
@@ -229,6 +224,32 @@ impl Authn {
         } else {
             "no credential"
         }))
+    }
+
+    /// Who it is by now whose credential was accepted before, for what lasts longer than a request. `headers` are
+    /// those of the request; `None`: the credential counts no more. A token of another issuer says nothing of its
+    /// end, so it is what it was.
+    ///
+    /// # Errors
+    /// 503 when that cannot be found out.
+    pub async fn again(
+        &self,
+        before: &Identity,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Result<Option<Identity>, Reject> {
+        let now = match before.credential {
+            Credential::Session => {
+                self.session(headers, Navigations::of(target.route().kind))
+                    .await?
+            }
+            Credential::ApiKey => headers
+                .get(X_API_KEY)
+                .and_then(|key| self.keys.find(key.as_bytes())),
+            Credential::Bypass => self.bypass.clone(),
+            Credential::Bearer => Some(before.clone()),
+        };
+        Ok(now.filter(|now| now.claims.subject == before.claims.subject))
     }
 
     /// Answers for a route's protected resource metadata (RFC 9728).

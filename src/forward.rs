@@ -2,6 +2,7 @@
 
 mod events;
 mod identity;
+mod leave;
 mod legacy;
 mod request;
 mod response;
@@ -16,6 +17,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::leave::{Judge, Leave, Verdict};
 use self::legacy::Endpoints;
 pub(crate) use self::legacy::fuzz::is_refused as is_refused_endpoint;
 use self::request::HeadRules;
@@ -71,6 +73,8 @@ impl Forwarder {
 
     /// Sends a permitted request. On `mcp` routes the body was collected for the look at the call and is whole.
     ///
+    /// `leave` gives what a stream rests on, if the answer becomes one.
+    ///
     /// # Errors
     /// 502 when there is no connection or the exchange broke off, 503 when all connections are in use, 504 when no
     /// answer came in time; 413, 408 and 400 for a body that failed; 404 for an endpoint of somebody else's.
@@ -79,6 +83,7 @@ impl Forwarder {
         permit: Permit,
         inbound: &Inbound,
         request: Request,
+        leave: &Leaves<'_>,
     ) -> Result<Response, Reject> {
         let target = permit.target();
         let route = target.route();
@@ -110,6 +115,7 @@ impl Forwarder {
                 request,
                 outgoing,
                 ends,
+                leave,
             );
             return Box::pin(upgrade).await;
         }
@@ -139,6 +145,7 @@ impl Forwarder {
             mcp: &self.mcp,
             drain: &self.drain,
             ends: self.ends(identity, inbound),
+            leave,
             endpoint: base.and_then(|base| {
                 self.endpoints
                     .rewriter(route.index, identity, upstream, base.as_str())
@@ -220,6 +227,9 @@ impl Forwarder {
         })
     }
 }
+
+/// Gives the leave of a stream; `None` when only its age bounds it. Asked only when there is a stream.
+pub type Leaves<'a> = dyn Fn() -> Option<Leave> + Sync + 'a;
 
 /// When a caller's leave for a stream ends, and what that is called.
 #[derive(Clone, Copy, Debug)]

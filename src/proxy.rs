@@ -4,6 +4,7 @@
 mod exit;
 mod forward_auth;
 mod guide;
+mod leave;
 mod led_away;
 mod own;
 mod record;
@@ -31,6 +32,7 @@ use crate::mcp::{Call, peek};
 use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
+use crate::revocation::Revocations;
 use crate::route::{Matched, Table, Target};
 use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
@@ -79,6 +81,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     access: Arc<AccessLog>,
+    revocations: Arc<Revocations>,
 }
 
 impl Proxy {
@@ -89,6 +92,7 @@ impl Proxy {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         access: Arc<AccessLog>,
+        revocations: Arc<Revocations>,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -96,12 +100,15 @@ impl Proxy {
             metrics,
             health,
             access,
+            revocations,
         })
     }
 
-    /// Puts a new snapshot in force for requests that begin from now on.
+    /// Puts a new snapshot in force for requests that begin from now on. Open streams go on as they began, if their
+    /// callers may still have them.
     pub fn swap(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+        self.revocations.look_again();
     }
 
     /// The snapshot in force.
@@ -110,7 +117,7 @@ impl Proxy {
     }
 
     async fn fly(
-        &self,
+        self: &Arc<Self>,
         snapshot: &Snapshot,
         inbound: &Inbound,
         request: Request,
@@ -154,15 +161,22 @@ impl Proxy {
                         if is_websocket(&parts) {
                             snapshot.edge.websocket(&parts.headers)?;
                         }
+                        let told = self.revocations.told();
                         let caller = snapshot
                             .authn
                             .authenticate(inbound, &target, &parts)
                             .await?;
                         flight.by(&caller);
+                        let asked = leave::Asked::of(&caller, &parts, told);
                         let permit = snapshot.policy.decide(caller, target, &Call::default())?;
                         let request = Request::from_parts(parts, body);
                         flight.sent(Instant::now());
-                        let sent = snapshot.forwarder.send(permit, inbound, request).await;
+                        let call = Call::default();
+                        let leave = || asked.as_ref().map(|asked| asked.leave(self, &call));
+                        let sent = snapshot
+                            .forwarder
+                            .send(permit, inbound, request, &leave)
+                            .await;
                         flight.answered(Instant::now());
                         sent
                     }
@@ -173,7 +187,7 @@ impl Proxy {
 
     /// An MCP request: its body is read only for somebody who may send one, then looked at once and sent whole.
     async fn mcp(
-        &self,
+        self: &Arc<Self>,
         snapshot: &Snapshot,
         inbound: &Inbound,
         target: Target,
@@ -181,11 +195,13 @@ impl Proxy {
         body: RequestBody,
         flight: &mut Flight,
     ) -> Result<Response, Reject> {
+        let told = self.revocations.told();
         let caller = snapshot
             .authn
             .authenticate(inbound, &target, &parts)
             .await?;
         flight.by(&caller);
+        let asked = leave::Asked::of(&caller, &parts, told);
         let bytes = body
             .collect(snapshot.bounds.mcp_body, snapshot.bounds.body_idle)
             .await?;
@@ -199,7 +215,12 @@ impl Proxy {
         };
         let request = Request::from_parts(parts, body);
         flight.sent(Instant::now());
-        let sent = snapshot.forwarder.send(permit, inbound, request).await;
+        let call = &flight.call;
+        let leave = || asked.as_ref().map(|asked| asked.leave(self, call));
+        let sent = snapshot
+            .forwarder
+            .send(permit, inbound, request, &leave)
+            .await;
         flight.answered(Instant::now());
         sent
     }

@@ -8,6 +8,7 @@
 use http::HeaderMap;
 use http::header::{ORIGIN, UPGRADE};
 
+use crate::config::route::Kind;
 use crate::http::navigation::{self, Site};
 
 /// Whether navigations from other sites count: on `http` routes and for forward-auth, never on `mcp` routes.
@@ -15,6 +16,15 @@ use crate::http::navigation::{self, Site};
 pub(super) enum Navigations {
     Count,
     DoNot,
+}
+
+impl Navigations {
+    pub(super) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Http => Self::Count,
+            Kind::Mcp => Self::DoNot,
+        }
+    }
 }
 
 /// Whether the session cookie of a request counts. `own` is our origin.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -24,6 +25,9 @@ use crate::upstream::{CloseReason, Kind, Meters};
 /// A comment, which clients ignore (HTML Standard, section 9.2.7 recommends one every 15 seconds or so).
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
+/// How often a stream that is never quiet looks at the caller's leave.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What bounds the life of an event stream.
 pub(super) struct Life {
     /// Quiet time after which a comment is sent.
@@ -32,6 +36,8 @@ pub(super) struct Life {
     pub(super) idle: Duration,
     /// When the caller's leave ends.
     pub(super) ends: Option<Ends>,
+    /// Ready when what the caller's leave rests on is over.
+    pub(super) over: Option<BoxFuture<'static, CloseReason>>,
     /// The bytes are encoded (compressed): nothing can be seen in them or put between them.
     pub(super) opaque: bool,
     /// Fires when the process is ending.
@@ -55,6 +61,8 @@ pub(super) struct EventStream<B = Incoming, H = Held> {
     keep_alive: Option<Duration>,
     idle: Duration,
     ends: Option<Ends>,
+    over: Option<BoxFuture<'static, CloseReason>>,
+    asked_over: Instant,
     opaque: bool,
     sleep: Pin<Box<Sleep>>,
     drain: CancellationToken,
@@ -99,6 +107,8 @@ where
             keep_alive,
             idle: life.idle,
             ends: life.ends,
+            over: life.over,
+            asked_over: now,
             opaque: life.opaque,
             sleep: Box::pin(sleep_until(now + keep_alive.unwrap_or(life.idle))),
             drained: Box::pin(life.drain.clone().cancelled_owned()),
@@ -145,6 +155,9 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(reason) = self.poll_over(cx) {
+            return self.end(reason);
+        }
         if self.ending.is_none() && self.drained.as_mut().poll(cx).is_ready() {
             self.ending = Some(CloseReason::Drain);
         }
@@ -181,6 +194,15 @@ where
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Why the caller's leave is over. That does not wait for the end of an event: whoever has lost it gets nothing
+    /// more, and clients discard an event that was not finished.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
+        match self.over.as_mut()?.as_mut().poll(cx) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
         }
     }
 
@@ -233,8 +255,14 @@ where
             };
             let now = Instant::now();
             this.last_received = now;
+            // A stream that always has something to say comes to look at nothing else.
+            if now.duration_since(this.asked_over) >= LOOK {
+                this.asked_over = now;
+                if let Some(reason) = this.poll_over(cx) {
+                    return this.end(reason);
+                }
+            }
             this.look_at_age(now);
-            // A stream that always has something to say never comes to look at the clock.
             if this.ending.is_none() && this.drain.is_cancelled() {
                 this.ending = Some(CloseReason::Drain);
             }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::events::{EventStream, Life};
 use super::legacy::Rewriter;
 use super::request::{HeadRules, REQUEST_ID};
-use super::{Ends, chain};
+use super::{Ends, Leaves, chain, leave};
 use crate::config::route::Mcp;
 use crate::http::body::{BodyError, IdleTimer, Upload, UploadState};
 use crate::http::cookie::CookieNames;
@@ -38,6 +38,7 @@ pub(super) struct Relayed<'a> {
     pub(super) mcp: &'a Mcp,
     pub(super) drain: &'a CancellationToken,
     pub(super) ends: Option<Ends>,
+    pub(super) leave: &'a Leaves<'a>,
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
     pub(super) is_mcp: bool,
@@ -175,6 +176,7 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
         keep_alive: Some(relayed.mcp.keep_alive.0).filter(|span| !span.is_zero()),
         idle: relayed.upstream.timeouts().stream_idle.0,
         ends: relayed.ends,
+        over: (relayed.leave)().map(|leave| leave::over(leave).boxed()),
         opaque,
         drain: relayed.drain.clone(),
         kind: relayed.kind,

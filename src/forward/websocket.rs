@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::response::{clean, sandbox};
-use super::{Ends, Forwarder, reject};
+use super::{Ends, Forwarder, Leave, Leaves, leave, reject};
 use crate::http::{Body, Inbound, RequestBody, Response};
 use crate::reject::{Code, Fault, Reject};
 use crate::upstream::{CloseReason, Kind, Meters, Upstream};
@@ -62,6 +62,7 @@ impl Forwarder {
         mut request: Request<RequestBody>,
         mut outgoing: Request<RequestBody>,
         ends: Option<Ends>,
+        leaves: &Leaves<'_>,
     ) -> Result<Response, Reject> {
         let client = hyper::upgrade::on(&mut request);
         outgoing.headers_mut().insert(CONNECTION, UPGRADE_TOKEN);
@@ -102,6 +103,7 @@ impl Forwarder {
             server,
             idle: upstream.timeouts().stream_idle.0,
             ends,
+            leave: leaves(),
             drain: self.drain.clone(),
             meters: Arc::clone(upstream.meters()),
             _permit: permit,
@@ -121,6 +123,7 @@ struct Tunnel {
     server: OnUpgrade,
     idle: Duration,
     ends: Option<Ends>,
+    leave: Option<Leave>,
     drain: CancellationToken,
     meters: Arc<Meters>,
     _permit: OwnedSemaphorePermit,
@@ -135,6 +138,7 @@ impl Tunnel {
             Ok(Ok((client, server))) => tokio::select! {
                 reason = carry(client, server, self.idle) => reason,
                 reason = end_of(ends) => reason,
+                reason = over_of(self.leave) => reason,
                 () = self.drain.cancelled() => CloseReason::Drain,
             },
             Ok(Err(_)) | Err(_) => CloseReason::Error,
@@ -151,6 +155,14 @@ async fn end_of(ends: Option<Ends>) -> CloseReason {
     };
     tokio::time::sleep_until(ends.at).await;
     ends.reason
+}
+
+/// Ready when what the caller's leave rests on is over.
+async fn over_of(leave: Option<Leave>) -> CloseReason {
+    match leave {
+        Some(leave) => leave::over(leave).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn carry(client: Upgraded, server: Upgraded, idle: Duration) -> CloseReason {

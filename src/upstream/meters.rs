@@ -63,18 +63,21 @@ pub(crate) enum CloseReason {
     MaxAge,
     /// The credential that opened it ended.
     TokenExpired,
+    /// What the caller's leave rested on was ended, or no longer suffices.
+    Revoked,
     /// The process is ending.
     Drain,
     /// The backend broke off, or sent what cannot be handed on.
     Error,
 }
 
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
     "client",
     "backend",
     "idle",
     "max_age",
     "token_expired",
+    "revoked",
     "drain",
     "error",
 ];
@@ -88,7 +91,7 @@ pub(crate) struct Meters {
     pub(super) retried_idempotent: Counter,
     durations: [Histogram; 7],
     open: [Gauge; 4],
-    streams: [[Histogram; 7]; 4],
+    streams: [[Histogram; 8]; 4],
     pub(super) up: Gauge,
     pub(super) checks_good: Counter,
     pub(super) checks_bad: Counter,

@@ -58,6 +58,7 @@ fn stream(
             at: Instant::now() + Duration::from_secs(after),
             reason: CloseReason::TokenExpired,
         }),
+        over: None,
         opaque: false,
         drain: CancellationToken::new(),
         kind: Kind::SseGet,
