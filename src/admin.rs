@@ -1,8 +1,12 @@
-//! What operators ask over HTTP: health, readiness, metrics. Read-only.
+//! What operators ask over HTTP: health, readiness, metrics, read-only; and on a listener of its own what they change.
 
+mod control;
 pub mod health;
 mod listener;
+mod subjects;
 
+pub use self::control::{Control, ControlBindError, ControlListener};
 pub use self::health::{Check, Health, Status};
 pub(crate) use self::listener::exposition;
 pub use self::listener::{MetricsBindError, MetricsListener};
+pub use self::subjects::{Ended, Open, Subjects};

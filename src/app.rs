@@ -2,6 +2,7 @@
 //! knows every module.
 
 mod built;
+mod direct;
 mod run;
 mod watch;
 
@@ -15,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::built::Built;
+pub use self::direct::subjects;
 pub use self::run::serve;
-use crate::admin::{Health, MetricsListener};
+use crate::admin::{Control, ControlListener, Health, MetricsListener};
 use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
 use crate::listen::{Drain, Listeners};
@@ -67,6 +69,8 @@ pub struct Running {
     config: ArcSwap<Config>,
     addresses: Vec<String>,
     metrics_address: Option<SocketAddr>,
+    control: Arc<Control>,
+    admin_address: Option<String>,
     serving: JoinHandle<()>,
     gone: CancellationToken,
 }
@@ -97,6 +101,7 @@ impl Running {
         } else {
             None
         };
+        let control_listener = bind_control(&config).await?;
         let store = crate::store::open(&config.sessions, ambient.clone(), &metrics)
             .await
             .map_err(|error| StartError::Unavailable(format!("sessions.redis: {error}")))?;
@@ -144,6 +149,12 @@ impl Running {
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
         built.start(&lasting);
         built.configure_health(&lasting, &config);
+        let control = Control::new(built.subjects());
+        let admin_address = control_listener.as_ref().map(ControlListener::address);
+        if let Some(listener) = control_listener {
+            let serve = listener.serve(Arc::clone(&control), lasting.end.clone());
+            lasting.tracker.spawn(serve);
+        }
         let public_url = built.public_url.clone();
         let proxy = Proxy::new(
             snapshot,
@@ -176,6 +187,8 @@ impl Running {
             config: ArcSwap::from_pointee(config),
             addresses,
             metrics_address,
+            control,
+            admin_address,
             serving,
             gone,
         })
@@ -196,6 +209,11 @@ impl Running {
     /// The address of the metrics listener.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// The address of the admin listener: `unix:/path` or `address:port`.
+    pub fn admin_address(&self) -> Option<&str> {
+        self.admin_address.as_deref()
     }
 
     /// The configuration in force.
@@ -237,6 +255,7 @@ impl Running {
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
         next.start(&self.lasting);
         next.configure_health(&self.lasting, &config);
+        self.control.configure(next.subjects());
         self.proxy.swap(snapshot);
         std::mem::replace(&mut *built, next).end_what_is_not_in(&built);
         self.lasting
@@ -285,6 +304,16 @@ async fn bind_metrics(config: &Config) -> Result<MetricsListener, StartError> {
     MetricsListener::bind(&config.metrics.address)
         .await
         .map_err(|error| StartError::Unavailable(error.to_string()))
+}
+
+async fn bind_control(config: &Config) -> Result<Option<ControlListener>, StartError> {
+    match &config.admin.address {
+        None => Ok(None),
+        Some(address) => ControlListener::bind(address)
+            .await
+            .map(Some)
+            .map_err(|error| StartError::Unavailable(error.to_string())),
+    }
 }
 
 /// A listener on port 0 got some port; without a `public_url` that is the one people use.

@@ -11,6 +11,7 @@ mod online;
 mod out;
 mod print;
 mod serve;
+mod sessions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +86,12 @@ enum Command {
         /// Time for the whole check.
         #[arg(long, value_name = "TIME", default_value = "3s", value_parser = crate::config::Span::parse)]
         timeout: crate::config::Span,
+    },
+    /// What a person has open, and that it ends. The answer is one JSON object.
+    Sessions {
+        /// What to do.
+        #[command(subcommand)]
+        what: sessions::SessionsCommand,
     },
     /// Print a new root secret for `secret_keys`: 32 random bytes in base64url.
     Keygen,
@@ -161,6 +168,7 @@ fn dispatch(cli: Cli) -> Exit {
         Some(Command::Healthcheck { url, timeout }) => {
             health::run(&sources, url.as_deref(), timeout.0)
         }
+        Some(Command::Sessions { what }) => sessions::run(&sources, &what),
         Some(Command::Keygen) => {
             let key: [u8; 32] = Ambient::system().random();
             out::line(&URL_SAFE_NO_PAD.encode(key));

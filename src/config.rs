@@ -95,6 +95,9 @@ pub struct Config {
     /// The metrics and health listener.
     #[serde(default)]
     pub metrics: service::Metrics,
+    /// The admin listener, the only place that changes anything.
+    #[serde(default)]
+    pub admin: service::Admin,
     /// What `/health` and `/ready` say.
     #[serde(default)]
     pub health: service::Health,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Lasting, StartError};
-use crate::admin::{Check, Status};
+use crate::admin::{Check, Status, Subjects};
 use crate::authn::Authn;
 use crate::authz::Policy;
 use crate::config::Config;
@@ -403,6 +403,14 @@ impl Built {
         }
     }
 
+    /// Where an operator finds what people have open.
+    pub(super) fn subjects(&self) -> Subjects {
+        Subjects {
+            sessions: Arc::clone(&self.sessions.value),
+            grants: None,
+        }
+    }
+
     /// Tells health what to look at.
     pub(super) fn configure_health(&self, lasting: &Lasting, config: &Config) {
         let upstreams: Vec<Arc<Upstream>> = self
@@ -462,6 +470,9 @@ pub(super) fn restart_only(before: &Config, after: &Config) -> Vec<&'static str>
         || before.metrics.address != after.metrics.address
     {
         keys.push("metrics.enabled, metrics.address");
+    }
+    if before.admin != after.admin {
+        keys.push("admin.address");
     }
     if before.logging.format != after.logging.format {
         keys.push("logging.format (of the process's log; access records change at once)");

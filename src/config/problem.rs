@@ -181,9 +181,6 @@ pub(super) fn not_yet(path: &KeyPath) -> Option<&'static str> {
         })
         .collect();
     match keys.as_slice() {
-        ["admin"] => Some(
-            "the admin listener is not available in this version; remove the section (reload with SIGHUP, read state on the metrics listener)",
-        ),
         ["audit"] => Some("the audit log is not available in this version; remove the section"),
         ["routes", "tools"] => Some(
             "rules for single tools are not available in this version; remove the key, or limit the whole route with `allow`",

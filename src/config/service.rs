@@ -27,6 +27,15 @@ impl Default for Metrics {
     }
 }
 
+/// The admin listener, the only place that changes anything.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// `unix:/path` (only the proxy's own user may connect), or an address of this machine alone such as
+    /// `127.0.0.1:9091` (everybody on this machine may). Default: no such listener.
+    pub address: Option<String>,
+}
+
 /// What `/health` and `/ready` say.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -9,6 +9,7 @@ use crate::config::derived::Address;
 
 pub(super) fn check(checker: &mut Checker) {
     metrics(checker);
+    admin(checker);
     let level = &checker.config.logging.level;
     if level.trim().is_empty() {
         checker.add(
@@ -74,6 +75,58 @@ fn metrics(checker: &mut Checker) {
                 );
             }
         }
+    }
+}
+
+/// Whoever reaches it may end sessions, so it is for this machine only, and never shares an address.
+fn admin(checker: &mut Checker) {
+    let config = checker.config;
+    let Some(text) = &config.admin.address else {
+        return;
+    };
+    let address = match Address::parse(text) {
+        Err(message) => return checker.add("admin.address", message),
+        Ok(address) => address,
+    };
+    if !is_of_this_machine(&address) {
+        return checker.add(
+            "admin.address",
+            format!("{text} can be reached from other machines; use unix:/path or 127.0.0.1:9091"),
+        );
+    }
+    if matches!(address, Address::Tcp { port: 0, .. }) {
+        return;
+    }
+    let others = config
+        .listen
+        .iter()
+        .enumerate()
+        .map(|(i, listener)| (format!("listen[{i}]"), &listener.address))
+        .chain(
+            config
+                .metrics
+                .enabled
+                .then(|| ("metrics.address".to_owned(), &config.metrics.address)),
+        );
+    let taken = others
+        .filter(|(_, other)| Address::parse(other).is_ok_and(|other| collide(&address, &other)))
+        .map(|(name, _)| name)
+        .next();
+    if let Some(name) = taken {
+        checker.add(
+            "admin.address",
+            format!("{text} is taken by {name}; the admin listener needs an address of its own"),
+        );
+    }
+}
+
+/// A unix socket, or a literal loopback address: a name may come to mean another machine.
+fn is_of_this_machine(address: &Address) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Tcp { host, .. } => host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback()),
     }
 }
 

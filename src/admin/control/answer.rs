@@ -1,0 +1,194 @@
+//! What the admin listener answers. `GET /sessions?issuer=&subject=`, `POST /sessions/revoke {issuer, subject}`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::admin::Subjects;
+use crate::http::{Body, Response};
+use crate::ids::Subject;
+use crate::store::Unavailable;
+
+/// Longest body of a request.
+const MAX_BODY: usize = 16 << 10;
+/// Longest issuer or subject.
+const MAX_NAME: usize = 2048;
+/// Time for a body to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whom a request is about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whom {
+    issuer: String,
+    subject: String,
+}
+
+/// Answers one request. `private`: it came over the unix socket, where a `Host` means nothing.
+pub(super) async fn to<B>(request: http::Request<B>, subjects: &Subjects, private: bool) -> Response
+where
+    B: HttpBody + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    if let Some(why) = not_for(&parts, private) {
+        return refuse(StatusCode::FORBIDDEN, "forbidden", why);
+    }
+    match (parts.uri.path(), &parts.method) {
+        ("/sessions", &Method::GET) => match named(parts.uri.query().unwrap_or_default()) {
+            Ok(subject) => given(subjects.open(&subject).await),
+            Err(why) => refuse(StatusCode::BAD_REQUEST, "invalid_request", why),
+        },
+        ("/sessions/revoke", &Method::POST) => match read(&parts, body).await {
+            Ok(subject) => given(subjects.end(&subject).await),
+            Err((status, why)) => refuse(status, "invalid_request", why),
+        },
+        ("/sessions", _) => only("GET"),
+        ("/sessions/revoke", _) => only("POST"),
+        _ => refuse(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is /sessions and /sessions/revoke.",
+        ),
+    }
+}
+
+/// Browsers say where a page is from; other programs do not. A foreign page that makes a browser ask under a name
+/// that it let point to this machine (DNS rebinding) is found by `Host`.
+fn not_for(parts: &Parts, private: bool) -> Option<&'static str> {
+    let browser = parts.headers.contains_key(ORIGIN)
+        || parts
+            .headers
+            .keys()
+            .any(|name| name.as_str().starts_with("sec-fetch-"));
+    if browser {
+        return Some("This listener does not answer browsers.");
+    }
+    let ours = || {
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let host = hosts.next()?.to_str().ok()?;
+        let authority: http::uri::Authority = host.parse().ok()?;
+        let bare = authority.host().trim_matches(['[', ']']);
+        let here = bare == "localhost"
+            || bare
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        (here && hosts.next().is_none()).then_some(())
+    };
+    (!private && ours().is_none())
+        .then_some("Ask this listener by its own address, such as 127.0.0.1.")
+}
+
+fn named(query: &str) -> Result<Subject, &'static str> {
+    let (mut issuer, mut subject) = (None, None);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let place = match &*name {
+            "issuer" => &mut issuer,
+            "subject" => &mut subject,
+            _ => return Err("The query has `issuer` and `subject` only."),
+        };
+        if place.replace(value.into_owned()).is_some() {
+            return Err("A parameter is given twice.");
+        }
+    }
+    match (issuer, subject) {
+        (Some(issuer), Some(subject)) => checked(Whom { issuer, subject }),
+        _ => Err("Name `issuer` and `subject`."),
+    }
+}
+
+fn checked(whom: Whom) -> Result<Subject, &'static str> {
+    let good = |text: &str| !text.is_empty() && text.len() <= MAX_NAME;
+    if !good(&whom.issuer) || !good(&whom.subject) {
+        return Err("`issuer` and `subject` are texts of 1 to 2048 bytes.");
+    }
+    Ok(Subject {
+        issuer: whom.issuer.into(),
+        subject: whom.subject.into(),
+    })
+}
+
+async fn read<B>(parts: &Parts, body: B) -> Result<Subject, (StatusCode, &'static str)>
+where
+    B: HttpBody + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let is_json = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        let why = "Send application/json.";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            let why = "The body is longer than 16 KiB, or broke off.";
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        Err(_) => {
+            let why = "The body did not come in time.";
+            return Err((StatusCode::REQUEST_TIMEOUT, why));
+        }
+    };
+    let whom: Whom = serde_json::from_slice(&body).map_err(|_| {
+        let why = "Send an object with `issuer` and `subject`, both texts, and nothing else.";
+        (StatusCode::BAD_REQUEST, why)
+    })?;
+    checked(whom).map_err(|why| (StatusCode::BAD_REQUEST, why))
+}
+
+fn given(outcome: Result<impl Serialize, Unavailable>) -> Response {
+    match outcome {
+        Ok(value) => answer(
+            StatusCode::OK,
+            serde_json::to_vec(&value).unwrap_or_default(),
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "an operator's wish could not be carried out");
+            refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The session store cannot be asked. Nothing, or only a part, was done; do it again.",
+            )
+        }
+    }
+}
+
+fn only(method: &'static str) -> Response {
+    let mut response = refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "The Allow header names the method.",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(method));
+    response
+}
+
+fn refuse(status: StatusCode, code: &'static str, why: &'static str) -> Response {
+    let body = json!({ "error": code, "message": why });
+    answer(status, body.to_string().into_bytes())
+}
+
+fn answer(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = http::Response::new(Body::full(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

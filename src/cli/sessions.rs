@@ -1,0 +1,229 @@
+//! `sessions`: what a person has open, and that it ends; asked of a running proxy, or done in Redis itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Exit, out};
+use crate::app;
+use crate::config::derived::Address;
+use crate::config::session::StoreKind;
+use crate::config::{Config, Sources, load};
+use crate::ids::Subject;
+
+/// Longest answer that is read.
+const MAX_ANSWER: usize = 1 << 20;
+/// Time for the whole question.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be done.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum SessionsCommand {
+    /// Print what a person has open: logins with their ends, and the number of grants.
+    List(Whom),
+    /// End all that a person has open, on every replica: logins, browser sessions, grants, streams.
+    Revoke(Whom),
+}
+
+/// Whom it is about, and where to ask.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Whom {
+    /// The person's `sub` at the provider.
+    #[arg(long, value_name = "SUB")]
+    subject: String,
+    /// The provider. Default: `oidc.issuer` of the configuration.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// The admin listener of a running proxy: `unix:/path` or `127.0.0.1:9091`. Default: `admin.address` of the
+    /// configuration.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "direct")]
+    admin: Option<String>,
+    /// Do it in Redis, with the keys of the configuration; for when no proxy runs. Those that run are told.
+    #[arg(long)]
+    direct: bool,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+pub(super) fn run(sources: &Sources, command: &SessionsCommand) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, carry_out(sources, command))
+                .await
+                .unwrap_or_else(|_| Err(Failed::Unavailable("no answer in time".to_owned())))
+        }),
+        Err(error) => Err(Failed::Refused(format!(
+            "the runtime cannot start: {error}"
+        ))),
+    };
+    match outcome {
+        Ok(answer) => {
+            out::line(&answer.to_string());
+            Exit::Ok
+        }
+        Err(failed) => {
+            out::stderr(&format!("{failed}\n"));
+            match failed {
+                Failed::Usage(_) => Exit::Usage,
+                Failed::Config(_) => Exit::Config,
+                Failed::Unavailable(_) => Exit::Unavailable,
+                Failed::Refused(_) => Exit::Failure,
+            }
+        }
+    }
+}
+
+async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value, Failed> {
+    let (SessionsCommand::List(whom) | SessionsCommand::Revoke(whom)) = command;
+    let revoke = matches!(command, SessionsCommand::Revoke(_));
+    // With both named, nothing of the configuration is needed.
+    if let (Some(issuer), Some(admin), false) = (&whom.issuer, &whom.admin, whom.direct) {
+        return ask(admin, &subject(issuer, whom), revoke).await;
+    }
+    let config = load(sources)
+        .map_err(|problems| Failed::Config(problems.to_string()))?
+        .config;
+    let issuer = whom
+        .issuer
+        .clone()
+        .or_else(|| config.oidc.as_ref().map(|oidc| oidc.issuer.clone()))
+        .ok_or_else(|| {
+            Failed::Usage("the configuration names no provider; say which with --issuer".to_owned())
+        })?;
+    let subject = subject(&issuer, whom);
+    if whom.direct {
+        return directly(&config, &subject, revoke).await;
+    }
+    let admin = whom.admin.as_deref().or(config.admin.address.as_deref());
+    let admin = admin.ok_or_else(|| {
+        Failed::Usage(
+            "no admin listener is configured; set admin.address, name one with --admin, or use --direct with Redis"
+                .to_owned(),
+        )
+    })?;
+    ask(admin, &subject, revoke).await
+}
+
+fn subject(issuer: &str, whom: &Whom) -> Subject {
+    Subject {
+        issuer: issuer.into(),
+        subject: whom.subject.as_str().into(),
+    }
+}
+
+async fn directly(config: &Config, subject: &Subject, revoke: bool) -> Result<Value, Failed> {
+    if config.sessions.store != StoreKind::Redis {
+        return Err(Failed::Usage(
+            "the sessions are in the memory of the running proxy; ask it through its admin listener (--admin)"
+                .to_owned(),
+        ));
+    }
+    let subjects = app::subjects(config)
+        .await
+        .map_err(|error| Failed::Unavailable(error.to_string()))?;
+    let away = |error: crate::store::Unavailable| Failed::Unavailable(error.to_string());
+    let answer = if revoke {
+        serde_json::to_value(subjects.end(subject).await.map_err(away)?)
+    } else {
+        serde_json::to_value(subjects.open(subject).await.map_err(away)?)
+    };
+    answer.map_err(|error| Failed::Refused(error.to_string()))
+}
+
+async fn ask(admin: &str, subject: &Subject, revoke: bool) -> Result<Value, Failed> {
+    let stream = connect(admin).await?;
+    let whom = json!({ "issuer": &*subject.issuer, "subject": &*subject.subject });
+    let request = if revoke {
+        http::Request::post("/sessions/revoke")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(whom.to_string())))
+    } else {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("issuer", &subject.issuer)
+            .append_pair("subject", &subject.subject)
+            .finish();
+        http::Request::get(format!("/sessions?{query}")).body(Full::default())
+    };
+    let mut request = request.map_err(|error| Failed::Usage(error.to_string()))?;
+    request.headers_mut().insert(
+        http::header::HOST,
+        http::HeaderValue::from_static("localhost"),
+    );
+    let broken = |error: String| Failed::Unavailable(format!("{admin} broke off: {error}"));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(error.to_string()))?;
+    let exchange = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| broken(error.to_string()))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| broken(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::pin!(connection);
+    let (status, body) = tokio::select! {
+        outcome = exchange => outcome?,
+        ended = &mut connection => {
+            let why = ended.err().map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+            return Err(broken(why));
+        }
+    };
+    let answer: Value = serde_json::from_slice(&body).map_err(|_| {
+        Failed::Refused(format!("{admin} does not answer as an admin listener does"))
+    })?;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let message = answer["message"].as_str().unwrap_or("no reason given");
+    if status == http::StatusCode::SERVICE_UNAVAILABLE {
+        Err(Failed::Unavailable(message.to_owned()))
+    } else {
+        Err(Failed::Refused(message.to_owned()))
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(admin: &str) -> Result<Box<dyn Stream>, Failed> {
+    let cannot = |error: std::io::Error| {
+        Failed::Unavailable(format!(
+            "cannot connect to {admin}: {error}; is the proxy running, with admin.address set?"
+        ))
+    };
+    match Address::parse(admin).map_err(Failed::Usage)? {
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(cannot)?)),
+        Address::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), port))
+                .await
+                .map_err(cannot)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
