@@ -37,7 +37,7 @@ use crate::config::authn::Mode;
 use crate::http::navigation;
 use crate::http::{Inbound, Response};
 use crate::ids::Subject;
-use crate::issuer::Lasting;
+use crate::issuer::{Grants, Lasting};
 use crate::oidc::{Browser, Provider};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Name as Basis;
@@ -134,6 +134,7 @@ pub struct Authn {
     challenger: Challenger,
     meters: Meters,
     no_scopes: Arc<[Box<str>]>,
+    grants: Option<Arc<Grants>>,
 }
 
 impl Authn {
@@ -165,6 +166,7 @@ impl Authn {
             browser,
             meters: Meters::new(metrics),
             no_scopes: Arc::from([]),
+            grants: own.map(|own| Arc::clone(&own.grants)),
         })
     }
 
@@ -246,10 +248,36 @@ impl Authn {
             Credential::ApiKey => headers
                 .get(X_API_KEY)
                 .and_then(|key| self.keys.find(key.as_bytes())),
+            Credential::AccessToken => self.by_grant(before).await?,
             Credential::Bypass => self.bypass.clone(),
             Credential::Bearer => Some(before.clone()),
         };
         Ok(now.filter(|now| now.claims.subject == before.claims.subject))
+    }
+
+    /// By the grant alone: the token itself ends within minutes, and is renewed without a word to open streams.
+    async fn by_grant(&self, before: &Identity) -> Result<Option<Identity>, Reject> {
+        let grant = before.basis().iter().find_map(|name| match name {
+            Basis::Grant(id) => Some(id),
+            _ => None,
+        });
+        let (Some(grants), Some(grant)) = (&self.grants, grant) else {
+            return Ok(None);
+        };
+        match grants.find(grant).await {
+            Ok(found) => Ok(found.map(|living| Identity {
+                claims: living.claims,
+                expires: Some(living.ends),
+                basis: Some(living.names),
+                ..before.clone()
+            })),
+            Err(error) => Err(Reject::unavailable(
+                Code::StoreUnavailable,
+                Fault::Proxy,
+                "Grants cannot be looked up just now.",
+            )
+            .because(error.to_string())),
+        }
     }
 
     /// Answers for a route's protected resource metadata (RFC 9728).

@@ -407,7 +407,10 @@ impl Built {
     pub(super) fn subjects(&self) -> Subjects {
         Subjects {
             sessions: Arc::clone(&self.sessions.value),
-            grants: None,
+            grants: self
+                .server
+                .as_ref()
+                .map(|server| Arc::clone(&server.value.parts.grants)),
         }
     }
 
