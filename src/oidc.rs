@@ -12,6 +12,7 @@ pub mod jwks;
 pub mod listed;
 pub mod metadata;
 
+mod backchannel;
 mod browser;
 mod callback;
 mod calls;
@@ -19,6 +20,7 @@ mod client_auth;
 mod endpoints;
 mod flow;
 mod id_token;
+mod jwt;
 mod login;
 mod logout;
 mod provider;

@@ -39,6 +39,7 @@ pub enum Refreshed {
 pub struct Browser {
     pub(super) provider: Option<Arc<Provider>>,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) tabs: Tabs,
     pub(super) refresher: Option<Arc<Refresher>>,
     pub(super) names: CookieNames,
@@ -81,12 +82,13 @@ impl Browser {
         });
         Self {
             tabs: Tabs::new(
-                store,
+                Arc::clone(&store),
                 keys,
                 names.clone(),
                 config.sessions.login_timeout.0,
                 ambient.clone(),
             ),
+            store,
             refresher,
             provider,
             sessions,
@@ -119,6 +121,7 @@ impl Browser {
             Own::Start => Box::pin(super::login::start(self, request)).await?,
             Own::Callback => Box::pin(super::callback::callback(self, inbound, &request)).await?,
             Own::SignOut => Box::pin(super::logout::sign_out(self, request)).await?,
+            Own::BackchannelLogout => Box::pin(super::backchannel::logout(self, request)).await?,
             Own::Userinfo => super::endpoints::userinfo(self, &request).await?,
             Own::Session => super::endpoints::session(self, &request).await?,
             Own::Auth
@@ -129,7 +132,6 @@ impl Browser {
             | Own::Revoke
             | Own::Jwks
             | Own::ServerMetadata
-            | Own::BackchannelLogout
             | Own::Health
             | Own::Ready
             | Own::Metrics
@@ -253,6 +255,13 @@ impl Browser {
                 "There is no sign-in here: this service has no identity provider configured.",
             )
         })
+    }
+
+    /// The provider that an issuer is.
+    pub(super) fn provider_of(&self, issuer: &str) -> Option<&Arc<Provider>> {
+        self.provider
+            .as_ref()
+            .filter(|provider| provider.owns(issuer))
     }
 
     pub(super) fn site(&self, headers: &HeaderMap) -> Site {

@@ -51,6 +51,18 @@ pub(crate) struct Ready {
     pub(crate) jwks: Arc<Jwks>,
 }
 
+impl Ready {
+    /// Whether tokens with this `iss` are its own.
+    pub(crate) fn is_issuer(&self, issuer: &str) -> bool {
+        *self.issuer == *issuer
+    }
+
+    /// Its keys.
+    pub(crate) fn jwks(&self) -> Option<&Arc<Jwks>> {
+        Some(&self.jwks)
+    }
+}
+
 impl Provider {
     /// Makes the value; [`Self::watch`] does the discovery.
     ///
@@ -165,6 +177,15 @@ impl Provider {
             self.wanted.notify_one();
             unavailable().because(self.health().err().unwrap_or_default())
         })
+    }
+
+    /// Whether an issuer is this provider; before it is discovered, as far as its configuration tells.
+    pub(crate) fn owns(&self, issuer: &str) -> bool {
+        let bare = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
+        match &*self.ready.load() {
+            Some(ready) => ready.is_issuer(issuer),
+            None => bare(&self.place.issuer) == bare(issuer),
+        }
     }
 
     pub(crate) fn config(&self) -> &Oidc {

@@ -1,5 +1,6 @@
 //! The client of the identity provider, driven as a browser would, against the provider on loopback.
 
+mod backchannel;
 mod discovery;
 mod login;
 mod logout;

@@ -150,6 +150,11 @@ impl Idp {
         state.key().sign(claims)
     }
 
+    /// The same with a `typ` of its own.
+    pub(crate) fn sign_as(&self, typ: &str, claims: &Value) -> String {
+        self.home.state().key().sign_as(typ, claims)
+    }
+
     /// An access token for an audience, ten minutes long.
     pub(crate) fn access_token(&self, subject: &str, audience: &str, more: &Value) -> String {
         let now = self.home.now();

@@ -29,8 +29,13 @@ impl SigningKey {
     }
 
     pub(super) fn sign(&self, claims: &Value) -> String {
+        self.sign_as("JWT", claims)
+    }
+
+    pub(super) fn sign_as(&self, typ: &str, claims: &Value) -> String {
         let header = Header {
             kid: Some(self.kid.clone()),
+            typ: Some(typ.to_owned()),
             ..Header::new(self.algorithm)
         };
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
