@@ -320,15 +320,13 @@ impl Table {
 
     /// The resource that is meant when none is named: that of the route of this name, else of the only `mcp` route.
     pub fn default_resource(&self, name: Option<&str>) -> Option<Target> {
-        match name {
-            Some(name) => self
+        if let Some(name) = name {
+            return self
                 .named(name)
-                .filter(|target| target.route().kind == Kind::Mcp),
-            None => {
-                let at = self.only_resource()?;
-                self.target(at, &PathAndQuery::from_static("/"), 1, 1).ok()
-            }
+                .filter(|target| target.route().kind == Kind::Mcp);
         }
+        let at = self.only_resource()?;
+        self.target(at, &PathAndQuery::from_static("/"), 1, 1).ok()
     }
 
     /// All routes, in order.

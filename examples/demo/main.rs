@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match demo(once).await {
+    match Box::pin(demo(once)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             println!("\nFAILED: {failure}");

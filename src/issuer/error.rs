@@ -17,9 +17,8 @@ pub(crate) struct OAuthError {
     pub(crate) description: &'static str,
 }
 
-/// Error codes (RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707 section 2).
+/// Error codes (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8707 section 2); registration has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the standards explain them")]
 pub(crate) enum OAuthCode {
     InvalidRequest,
     InvalidClient,
@@ -32,13 +31,8 @@ pub(crate) enum OAuthCode {
     AccessDenied,
     LoginRequired,
     ConsentRequired,
-    InteractionRequired,
-    InvalidRedirectUri,
-    InvalidClientMetadata,
     ServerError,
     TemporarilyUnavailable,
-    TooManyRequests,
-    UnsupportedTokenType,
 }
 
 impl OAuthCode {
@@ -56,12 +50,8 @@ impl OAuthCode {
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
-            Self::InteractionRequired => "interaction_required",
-            Self::InvalidRedirectUri => "invalid_redirect_uri",
-            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::ServerError => "server_error",
-            Self::TemporarilyUnavailable | Self::TooManyRequests => "temporarily_unavailable",
-            Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
     }
 
@@ -72,7 +62,6 @@ impl OAuthCode {
             Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidRequest
             | Self::InvalidGrant
             | Self::UnauthorizedClient
@@ -81,11 +70,7 @@ impl OAuthCode {
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::LoginRequired
-            | Self::ConsentRequired
-            | Self::InteractionRequired
-            | Self::InvalidRedirectUri
-            | Self::InvalidClientMetadata
-            | Self::UnsupportedTokenType => StatusCode::BAD_REQUEST,
+            | Self::ConsentRequired => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -131,7 +116,7 @@ impl OAuthError {
                     HeaderValue::from_static("Basic realm=\"token\""),
                 );
             }
-            OAuthCode::TemporarilyUnavailable | OAuthCode::TooManyRequests => {
+            OAuthCode::TemporarilyUnavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

@@ -92,8 +92,8 @@ mod tests {
         assert!(Form::parse(b"a=1&a=1").is_err());
         // RFC 6749 section 3.1: without a value it counts as omitted, so this is no repetition.
         assert_eq!(Form::parse(b"a=&a=1").unwrap().get("a"), Some("1"));
-        let many = "x=1&".replace("x", "p").repeat(1)
-            + &(0..80).map(|n| format!("k{n}=1&")).collect::<String>();
+        let many: Vec<String> = (0..80).map(|n| format!("k{n}=1")).collect();
+        let many = many.join("&");
         assert!(Form::parse(many.as_bytes()).is_err());
     }
 }

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::record::Ending;
 use self::record::{Record, State};
 pub(crate) use self::redeem::Redemption;
-pub(crate) use self::refresh::{Presented, Rotated};
 use self::seen::Seen;
 use self::ticket::GrantId;
 use super::client::RedirectUri;

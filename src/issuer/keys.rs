@@ -91,7 +91,7 @@ impl SigningKeys {
                 format!("authorization_server.signing_keys[{at}] is no PEM private key of an EC key on P-256 or an Ed25519 key")
             })?;
             // The first is the one that signs: the others count as older.
-            let from = Timestamp::from_millis(if at == 0 { 1 } else { 0 });
+            let from = Timestamp::from_millis(i64::from(at == 0));
             pairs.push(Held { pair, from });
         }
         let kept = configured.is_empty().then(|| Kept {
@@ -294,7 +294,7 @@ impl Record {
         });
         let mut changed = self.keys.len() != before;
         let newest = starts.last().copied();
-        let due = newest.is_none_or(|newest| now >= newest.plus(PERIOD - ANNOUNCE));
+        let due = newest.is_none_or(|newest| now.plus(ANNOUNCE) >= newest.plus(PERIOD));
         if due && let Some(pair) = Pair::generate() {
             let from = if self.keys.is_empty() {
                 now

@@ -200,7 +200,7 @@ async fn attack_s7_a_code_without_its_proof_is_used_up() {
     let code = world.code(&app, &login).await;
     let refused = world
         .redeem(&app, &code, |r| {
-            r.resource = Some("https://mcp.example.com/b/mcp")
+            r.resource = Some("https://mcp.example.com/b/mcp");
         })
         .await
         .unwrap_err();

@@ -95,11 +95,6 @@ pub(super) fn open_refresh(keys: &KeyRing, token: &str, client: &str) -> Option<
         .then_some((id, generation))
 }
 
-/// Whether a text looks like a refresh token or a code of ours, which must never be sent elsewhere.
-pub(crate) fn is_ours(text: &str) -> bool {
-    text.starts_with(REFRESH) || text.starts_with(CODE)
-}
-
 fn signed(id: GrantId, generation: u64, client: &str) -> Vec<u8> {
     [&id.0[..], &generation.to_be_bytes(), client.as_bytes()].concat()
 }
