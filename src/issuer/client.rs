@@ -158,7 +158,6 @@ impl Clients {
     ///
     /// # Errors
     /// When a file of the section cannot be used; the text names its key.
-    #[expect(clippy::too_many_arguments, reason = "a composition, called once")]
     pub(crate) fn new(
         config: &Config,
         public_url: &PublicUrl,
@@ -250,7 +249,7 @@ impl Clients {
 
     /// The client of an id, for the authorization endpoint. Never authenticates.
     pub(crate) async fn find(&self, id: &str) -> Result<Arc<Client>, ClientError> {
-        self.look_up(id).await.map_err(|why| why.for_people())
+        self.look_up(id).await.map_err(NoClient::for_people)
     }
 
     /// The same for the token endpoint, where a document that is not had just now is an outage: a client that is told
@@ -306,12 +305,9 @@ impl NoClient {
 
 /// Names a client in records, tokens and logs.
 fn digest(id: &str) -> Arc<str> {
-    let digest = Digest::of(id);
-    let half: String = digest.as_bytes()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    half.into()
+    let mut half = [0; 16];
+    half.copy_from_slice(&Digest::of(id).as_bytes()[..16]);
+    format!("{:032x}", u128::from_be_bytes(half)).into()
 }
 
 /// Whether we are reached on this machine only, so that everybody who can ask us is on it anyway.

@@ -137,7 +137,7 @@ impl<'t> Assertion<'t> {
             None => format!("assertion\0{}", self.signed),
         };
         Ok(Once {
-            id: hex(Digest::of(&name).as_bytes()),
+            id: URL_SAFE_NO_PAD.encode(Digest::of(&name).as_bytes()),
             life: exp.plus(skew).since(now),
         })
     }
@@ -152,15 +152,6 @@ fn time(seconds: f64) -> Result<Timestamp, &'static str> {
         reason = "the range was checked; less than a millisecond is lost"
     )]
     Ok(Timestamp::from_millis((seconds * 1000.0) as i64))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

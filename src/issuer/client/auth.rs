@@ -201,7 +201,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<Basic>, ClientError> {
 }
 
 impl Basic {
-    fn into_presented<'r>(self, id: Option<&'r str>) -> Result<Presented<'r>, ClientError> {
+    fn into_presented(self, id: Option<&str>) -> Result<Presented<'_>, ClientError> {
         let user = form_decoded(&self.user);
         let user = match id {
             // Some clients send both, and the id unencoded in the header.

@@ -130,7 +130,11 @@ impl Documents {
     }
 
     async fn fetch(&self, id: &str, url: &Url) -> Result<Fetched<Client>, Miss> {
-        let answer = self.guard.get(url, ACCEPT).await.map_err(miss)?;
+        let answer = self
+            .guard
+            .get(url, ACCEPT)
+            .await
+            .map_err(|error| miss(&error))?;
         let fresh_for = fresh_for(answer.headers());
         let host = url.host_str().unwrap_or_default().to_owned();
         let value = client(id, host, answer.body(), &self.schemes).map_err(Miss::Wrong)?;
@@ -153,8 +157,8 @@ impl From<NoDocument> for ClientError {
 const ACCEPT: &str = "application/json";
 
 /// A failure to fetch, by whether the server itself said so.
-pub(super) fn miss(error: GuardError) -> Miss {
-    match &error {
+pub(super) fn miss(error: &GuardError) -> Miss {
+    match error {
         GuardError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
             Miss::Silent(error.to_string())
         }

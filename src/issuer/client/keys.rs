@@ -133,7 +133,7 @@ impl KeySets {
         guard: Option<&Guarded>,
     ) -> Result<Fetched<Vec<Arc<VerifyKey>>>, Miss> {
         let answer = match guard {
-            Some(guard) => guard.get(url, TYPES).await.map_err(miss)?,
+            Some(guard) => guard.get(url, TYPES).await.map_err(|error| miss(&error))?,
             None => self.plain(url).await.map_err(Miss::Silent)?,
         };
         Ok(Fetched {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::tests::{Fixture, START, Signer};
 use super::*;
+use crate::issuer::error::OAuthCode::{InvalidClient, InvalidRequest};
 use crate::issuer::error::{OAuthCode, OAuthError};
 use crate::upstream::guarded::tests::{Server, ok};
 
@@ -90,7 +91,6 @@ async fn attack_s26_nobody_gets_by_without_the_right_proof() {
     let garbage = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic %%%"))]);
     let mut twice = basic("hashed", "test");
     twice.append(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
-    use OAuthCode::{InvalidClient, InvalidRequest};
     for (headers, pairs, code) in [
         (none.clone(), vec![("client_id", "secret")], InvalidClient),
         (
@@ -210,7 +210,7 @@ impl Keyed {
 }
 
 /// Good claims, with members changed, or taken away by `null`.
-fn claims(id: &str, changed: Value) -> Value {
+fn claims(id: &str, changed: &Value) -> Value {
     let mut all = json!({
         "iss": id, "sub": id, "aud": "https://mcp.example.com",
         "exp": START + 300, "iat": START,
@@ -242,7 +242,7 @@ async fn an_assertion_proves_its_client_once() {
     {
         let token = keyed.signer.sign(
             &json!({}),
-            &claims("job", json!({ "aud": aud, "jti": format!("j{n}") })),
+            &claims("job", &json!({ "aud": aud, "jti": format!("j{n}") })),
         );
         let more: &[(&str, &str)] = if n % 2 == 0 {
             &[]
@@ -256,40 +256,31 @@ async fn an_assertion_proves_its_client_once() {
         );
         assert_eq!(
             keyed.present(&token, more).await,
-            Err(OAuthCode::InvalidClient),
+            Err(InvalidClient),
             "{aud}"
         );
     }
     // The same `jti` in another assertion; and without one, the content is what is used once.
     let again = keyed.signer.sign(
         &json!({}),
-        &claims("job", json!({ "jti": "j0", "iat": START - 1 })),
+        &claims("job", &json!({ "jti": "j0", "iat": START - 1 })),
     );
-    assert_eq!(
-        keyed.present(&again, &[]).await,
-        Err(OAuthCode::InvalidClient)
-    );
+    assert_eq!(keyed.present(&again, &[]).await, Err(InvalidClient));
     let one = keyed
         .signer
-        .sign(&json!({ "typ": "JWT" }), &claims("job", json!({})));
+        .sign(&json!({ "typ": "JWT" }), &claims("job", &json!({})));
     let same = keyed
         .signer
-        .sign(&json!({ "typ": "JWT" }), &claims("job", json!({})));
+        .sign(&json!({ "typ": "JWT" }), &claims("job", &json!({})));
     assert_ne!(one, same, "signatures have a random part");
     assert_eq!(keyed.present(&one, &[]).await, Ok("job".to_owned()));
-    assert_eq!(
-        keyed.present(&same, &[]).await,
-        Err(OAuthCode::InvalidClient)
-    );
+    assert_eq!(keyed.present(&same, &[]).await, Err(InvalidClient));
     // After its time it is refused for its time, so it need not be remembered longer.
     keyed
         .fixture
         .clock
         .advance(std::time::Duration::from_secs(600));
-    assert_eq!(
-        keyed.present(&one, &[]).await,
-        Err(OAuthCode::InvalidClient)
-    );
+    assert_eq!(keyed.present(&one, &[]).await, Err(InvalidClient));
 }
 
 #[tokio::test]
@@ -300,10 +291,10 @@ async fn attack_s11_assertions_that_prove_nothing_are_refused() {
         number += 1;
         let mut changed = changed;
         changed["jti"] = json!(number.to_string());
-        let token = keyed.signer.sign(&header, &claims("job", changed));
+        let token = keyed.signer.sign(&header, &claims("job", &changed));
         assert_eq!(
             keyed.present(&token, more).await,
-            Err(OAuthCode::InvalidClient),
+            Err(InvalidClient),
             "{what}"
         );
     };
@@ -349,27 +340,21 @@ async fn attack_s11_assertions_that_prove_nothing_are_refused() {
     )
     .await;
     // A key of somebody else under the same name.
-    let other = Signer::new("k1").sign(&json!({}), &claims("job", json!({})));
-    assert_eq!(
-        keyed.present(&other, &[]).await,
-        Err(OAuthCode::InvalidClient)
-    );
+    let other = Signer::new("k1").sign(&json!({}), &claims("job", &json!({})));
+    assert_eq!(keyed.present(&other, &[]).await, Err(InvalidClient));
     for garbage in ["", "a", "a.b", "a.b.c", "....", &"a".repeat(20_000)] {
         if !garbage.is_empty() {
-            assert_eq!(
-                keyed.present(garbage, &[]).await,
-                Err(OAuthCode::InvalidClient)
-            );
+            assert_eq!(keyed.present(garbage, &[]).await, Err(InvalidClient));
         }
     }
     // A client with keys has to use them.
     let by_id = outcome(&keyed.clients, &HeaderMap::new(), &[("client_id", "job")]).await;
-    assert_eq!(by_id, Err(OAuthCode::InvalidClient));
+    assert_eq!(by_id, Err(InvalidClient));
     assert_eq!(
         outcome(&keyed.clients, &basic("job", "x"), &[]).await,
-        Err(OAuthCode::InvalidClient)
+        Err(InvalidClient)
     );
-    let good = keyed.signer.sign(&json!({}), &claims("job", json!({})));
+    let good = keyed.signer.sign(&json!({}), &claims("job", &json!({})));
     assert_eq!(keyed.present(&good, &[]).await, Ok("job".to_owned()));
 }
 
@@ -411,7 +396,7 @@ async fn a_rotated_key_of_a_document_works_at_once() {
     let present = async |signer: &Signer, jti: &str| {
         let claims = claims(
             &id,
-            json!({ "aud": "http://localhost:8080/oauth2/token", "jti": jti }),
+            &json!({ "aud": "http://localhost:8080/oauth2/token", "jti": jti }),
         );
         let token = signer.sign(&json!({}), &claims);
         let pairs = [
@@ -424,10 +409,7 @@ async fn a_rotated_key_of_a_document_works_at_once() {
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
     // Made-up key ids do not become fetches.
     for n in 0..20 {
-        assert_eq!(
-            present(&new, &format!("x{n}")).await,
-            Err(OAuthCode::InvalidClient)
-        );
+        assert_eq!(present(&new, &format!("x{n}")).await, Err(InvalidClient));
     }
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
     rotated.store(true, Ordering::SeqCst);
@@ -436,7 +418,7 @@ async fn a_rotated_key_of_a_document_works_at_once() {
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
     // It declared that it proves itself, so its mere id is nothing.
     let by_id = outcome(&clients, &HeaderMap::new(), &[("client_id", &id)]).await;
-    assert_eq!(by_id, Err(OAuthCode::InvalidClient));
+    assert_eq!(by_id, Err(InvalidClient));
 }
 
 proptest::proptest! {

@@ -41,7 +41,7 @@ impl Bench {
     }
 
     /// A good document, with members added, or taken away by `null`.
-    fn show_with(&self, headers: &'static str, members: Value) {
+    fn show_with(&self, headers: &'static str, members: &Value) {
         let text = with(&self.id(), members).to_string();
         self.show(move || ok(headers, &text));
     }
@@ -62,7 +62,7 @@ fn section(server: &Server, more: &str) -> String {
     )
 }
 
-fn with(id: &str, members: Value) -> Value {
+fn with(id: &str, members: &Value) -> Value {
     let mut document = json!({
         "client_id": id,
         "client_name": "Claude",
@@ -84,7 +84,7 @@ async fn a_document_makes_a_client() {
     let bench = Bench::new().await;
     bench.show_with(
         "",
-        json!({ "token_endpoint_auth_method": "none", "logo_uri": "http://127.0.0.1/logo" }),
+        &json!({ "token_endpoint_auth_method": "none", "logo_uri": "http://127.0.0.1/logo" }),
     );
     let client = bench.find().await.unwrap();
     assert_eq!(&*client.id, bench.id());
@@ -141,7 +141,7 @@ async fn a_document_makes_a_client() {
 async fn keys_and_leftovers_of_a_document_are_read() {
     let signer = super::super::tests::Signer::new("k1");
     let bench = Bench::new().await;
-    bench.show_with("", json!({
+    bench.show_with("", &json!({
         "grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_credentials", "device"],
         "token_endpoint_auth_method": "private_key_jwt",
         "jwks": signer.key_set(),
@@ -200,7 +200,7 @@ async fn attack_s16_every_failure_looks_the_same() {
         json!({ "response_types": ["token"] }),
         json!({ "client_name": ["x"] }),
     ] {
-        bench.show_with("", members.clone());
+        bench.show_with("", &members);
         judge(&members.to_string()).await;
     }
     bench.show(|| ok("", "not JSON"));
@@ -273,13 +273,13 @@ async fn attack_s17_ids_that_are_not_in_normal_form_are_refused() {
 #[tokio::test]
 async fn attack_s17_a_changed_document_counts() {
     let bench = Bench::new().await;
-    bench.show_with("Cache-Control: max-age=600\r\n", json!({}));
+    bench.show_with("Cache-Control: max-age=600\r\n", &json!({}));
     let before = bench.find().await.unwrap();
     let seen = before
         .redirect_uris
         .find(Some("https://claude.ai/api/mcp/auth_callback"))
         .unwrap();
-    bench.show_with("", json!({ "redirect_uris": ["https://evil.example/cb"] }));
+    bench.show_with("", &json!({ "redirect_uris": ["https://evil.example/cb"] }));
     bench.step(599);
     assert!(Arc::ptr_eq(&bench.find().await.unwrap(), &before));
     bench.step(1);

@@ -16,7 +16,7 @@ fn registered(roots: &[u8], section: &str) -> Registered {
     Registered::new(&config.authorization_server, &keys.unwrap(), &ambient).unwrap()
 }
 
-fn make(registered: &Registered, said: Value) -> Result<New, Wrong> {
+fn make(registered: &Registered, said: &Value) -> Result<New, Wrong> {
     registered.register(read(said.as_object().unwrap(), "client_secret_basic")?)
 }
 
@@ -37,7 +37,7 @@ fn cursor() -> Value {
 #[test]
 fn an_id_holds_everything() {
     let registered = registered(&[1], "{}");
-    let new = make(&registered, cursor()).unwrap();
+    let new = make(&registered, &cursor()).unwrap();
     assert!(
         new.secret.is_none() && new.id.len() < 500,
         "{}",
@@ -62,14 +62,14 @@ fn an_id_holds_everything() {
     );
     assert!(matches!(client.auth, ClientAuth::None));
     // Two registrations of the same are two clients.
-    assert_ne!(make(&registered, cursor()).unwrap().id, new.id);
+    assert_ne!(make(&registered, &cursor()).unwrap().id, new.id);
 }
 
 #[test]
 fn a_secret_outlives_a_change_of_the_root_secret() {
     let mut said = cursor();
     said["token_endpoint_auth_method"] = json!("client_secret_post");
-    let new = make(&registered(&[1], "{}"), said).unwrap();
+    let new = make(&registered(&[1], "{}"), &said).unwrap();
     let secret = new.secret.unwrap();
     let rotated = registered(&[2, 1], "{}");
     match rotated.open(&new.id).unwrap().auth {
@@ -80,7 +80,7 @@ fn a_secret_outlives_a_change_of_the_root_secret() {
     // The id does not show it.
     assert!(!new.id.contains(secret.expose_secret()));
     let said = json!({ "redirect_uris": ["https://a.example/cb"] });
-    let unnamed = make(&rotated, said).unwrap();
+    let unnamed = make(&rotated, &said).unwrap();
     assert_eq!(
         (unnamed.method, unnamed.secret.is_some()),
         ("client_secret_basic", true)
@@ -95,7 +95,7 @@ fn keys_are_kept_inside() {
         let mut said = cursor();
         said["token_endpoint_auth_method"] = json!("private_key_jwt");
         said[name] = value;
-        make(&registered, said)
+        make(&registered, &said)
     };
     let inline = with("jwks", signer.key_set()).unwrap();
     assert!(matches!(
@@ -120,7 +120,7 @@ fn what_does_not_fit_is_said() {
     let many: Vec<String> = (0..40)
         .map(|n| format!("https://a.example/some/long/callback/{n}"))
         .collect();
-    let error = make(&registered, said(json!(many))).unwrap_err();
+    let error = make(&registered, &said(json!(many))).unwrap_err();
     assert!(
         matches!(&error, Wrong::Metadata(text) if text.contains("too much")),
         "{error}"
@@ -134,7 +134,7 @@ fn what_does_not_fit_is_said() {
         ("javascript:alert(1)", "never redirected to"),
         ("http://a.example/cb", "use https"),
     ] {
-        let error = make(&registered, said(json!(["http://127.0.0.1/", uri]))).unwrap_err();
+        let error = make(&registered, &said(json!(["http://127.0.0.1/", uri]))).unwrap_err();
         let Wrong::RedirectUri(text) = &error else {
             panic!("{error}")
         };
@@ -143,14 +143,14 @@ fn what_does_not_fit_is_said() {
     }
     make(
         &registered,
-        said(json!(["https://x.b.example/cb", "cursor://x/cb"])),
+        &said(json!(["https://x.b.example/cb", "cursor://x/cb"])),
     )
     .unwrap();
 }
 
 #[test]
 fn the_rules_of_today_count() {
-    let new = make(&registered(&[1], "{}"), cursor()).unwrap();
+    let new = make(&registered(&[1], "{}"), &cursor()).unwrap();
     let stricter = registered(
         &[1],
         "{ redirect_schemes: [], registration: { redirect_hosts: [a.example] } }",
@@ -159,7 +159,7 @@ fn the_rules_of_today_count() {
     assert!(client.redirect_uris.are_only_loopback());
     let mut said = cursor();
     said["redirect_uris"] = json!(["https://b.example/cb"]);
-    let new = make(&registered(&[1], "{}"), said).unwrap();
+    let new = make(&registered(&[1], "{}"), &said).unwrap();
     assert!(stricter.open(&new.id).is_none());
 }
 
@@ -168,7 +168,7 @@ proptest! {
     #[test]
     fn a_changed_id_is_nobody(at: proptest::sample::Index, with in "[A-Za-z0-9_-]", cut: proptest::sample::Index) {
         let registered = registered(&[1], "{}");
-        let id = make(&registered, cursor()).unwrap().id;
+        let id = make(&registered, &cursor()).unwrap().id;
         let mut changed = id.clone().into_bytes();
         let place = at.index(changed.len());
         changed[place] = with.as_bytes()[0];
@@ -189,7 +189,7 @@ proptest! {
         for name in names {
             said[name] = json!(text.clone());
         }
-        if let Ok(new) = make(&registered, said) {
+        if let Ok(new) = make(&registered, &said) {
             prop_assert!(new.id.len() <= MAX_ID);
             prop_assert!(registered.open(&new.id).is_some());
         }

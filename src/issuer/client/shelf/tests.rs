@@ -52,8 +52,8 @@ impl Bench {
     }
 }
 
-fn silent() -> Option<Miss> {
-    Some(Miss::Silent("down".to_owned()))
+fn silent() -> Miss {
+    Miss::Silent("down".to_owned())
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn many_who_ask_at_once_share_one_fetch() {
 #[tokio::test]
 async fn a_failure_stands_for_a_moment_and_for_all() {
     let bench = Bench::new();
-    let found = join_all((0..50).map(|_| bench.ask(silent()))).await;
+    let found = join_all((0..50).map(|_| bench.ask(Some(silent())))).await;
     assert!(found.iter().all(Option::is_none));
     assert_eq!(bench.fetches.load(Ordering::SeqCst), 1);
     bench.step(9);
@@ -85,13 +85,13 @@ async fn an_outage_of_its_server_is_outlived_for_a_day() {
     let bench = Bench::new();
     bench.ask(None).await.unwrap();
     bench.step(3600);
-    assert_eq!(bench.ask(silent()).await, Some((1, Source::Stale)));
-    assert_eq!(bench.ask(silent()).await, Some((1, Source::Stale)));
+    assert_eq!(bench.ask(Some(silent())).await, Some((1, Source::Stale)));
+    assert_eq!(bench.ask(Some(silent())).await, Some((1, Source::Stale)));
     assert_eq!(bench.fetches.load(Ordering::SeqCst), 2);
     bench.step(22 * 3600);
-    assert_eq!(bench.ask(silent()).await, Some((1, Source::Stale)));
+    assert_eq!(bench.ask(Some(silent())).await, Some((1, Source::Stale)));
     bench.step(3600);
-    assert_eq!(bench.ask(silent()).await, None);
+    assert_eq!(bench.ask(Some(silent())).await, None);
 }
 
 /// S17: what was changed into something that does not hold is over at once.
@@ -120,7 +120,7 @@ async fn something_newer_is_fetched_when_what_is_there_is_older() {
     assert_eq!(bench.ask_newer(newer, None).await, Some((2, Source::Fetch)));
     bench.step(10);
     assert_eq!(
-        bench.ask_newer(newer, silent()).await,
+        bench.ask_newer(newer, Some(silent())).await,
         Some((2, Source::Stale))
     );
 }
