@@ -1,6 +1,10 @@
 //! The authorization server for MCP clients.
 
 mod authorize;
+mod clients;
 mod consent;
+mod documents;
 mod flow;
+mod registration;
+mod ssrf;
 mod visit;

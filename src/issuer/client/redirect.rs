@@ -70,22 +70,8 @@ impl RedirectUris {
     }
 
     /// The registered ones.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &RedirectUri> {
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RedirectUri> {
         self.uris.iter()
-    }
-
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.uris.is_empty()
-    }
-
-    /// Whether every one leads to a loopback address: any program on the person's computer could be the app then,
-    /// and the consent page warns of it.
-    pub(crate) fn are_only_loopback(&self) -> bool {
-        !self.is_empty()
-            && self
-                .uris
-                .iter()
-                .all(|each| matches!(each.target, Place::Loopback(_)))
     }
 }
