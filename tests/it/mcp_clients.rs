@@ -1,5 +1,5 @@
-//! Official MCP clients, which know nothing but a URL, work through the proxy: they find the provider from the
-//! 401, register there, log in, call, and end.
+//! Official MCP clients, which know nothing but a URL, work through a proxy that is no authorization server: they find
+//! the provider from the 401, register there, log in, call, and end.
 
 use serde_json::{Value, json};
 
@@ -38,6 +38,7 @@ async fn in_front_of(provider: &RealProvider, path: &str, upstream: &str) -> Pro
             upstream,
             "allow: { groups: [engineering] }\nscopes: [mcp]",
         )
+        .yaml("authorization_server: { enabled: false }")
         .start()
         .await
 }
@@ -57,6 +58,7 @@ async fn works(client: &str, mode: Option<&str>) -> Value {
 
     let visit = visit(client, &url, "steps", &json!({ "steps": 3 }), mode).await;
     assert_found_the_provider_alone(&visit);
+    assert_eq!(provider.asked("/reg").await, 1, "registered there");
     assert_eq!(visit["text"], "3 steps", "{visit:#}");
     assert_eq!(visit["progress"], json!([0, 1, 2]), "{visit:#}");
     let tools = visit["tools"].as_array().unwrap();
