@@ -8,3 +8,4 @@ mod flow;
 mod registration;
 mod ssrf;
 mod visit;
+mod visits;

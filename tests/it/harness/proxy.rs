@@ -94,8 +94,7 @@ impl Setup {
 
     /// The same with a clock and a source of randomness of the test's own.
     pub(crate) async fn start_in(&self, ambient: Ambient) -> Proxy {
-        let proxy = self
-            .try_start_in(ambient)
+        let proxy = Box::pin(self.try_start_in(ambient))
             .await
             .unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
         if !self.oidc.is_empty() {
@@ -196,7 +195,7 @@ impl Proxy {
 
     /// Ends in order.
     pub(crate) async fn stop(self) {
-        self.running.stop().await;
+        Box::pin(self.running.stop()).await;
     }
 }
 
