@@ -9,3 +9,4 @@ mod registration;
 mod ssrf;
 mod visit;
 mod visits;
+mod weeks;
