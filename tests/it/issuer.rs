@@ -2,6 +2,7 @@
 
 mod authorize;
 mod clients;
+mod conformance;
 mod consent;
 mod documents;
 mod flow;
