@@ -192,7 +192,9 @@ async fn handle(
         RequestBody::Incoming(body)
     };
     let request: Request = Request::from_parts(head, body);
-    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, &|| None);
+    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, &|| {
+        None
+    });
     // It lives inside every connection's task, beside everything else that one request needs.
     if size_of_val(&sending) > 3072 {
         let mut response = Response::new(Body::full(format!(
