@@ -2,22 +2,17 @@
 //! nobody is asked to sign in again without a conclusive reason; and a conclusive one ends it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use mcp_oidc_proxy::clock::{Ambient, ManualClock, SystemRandom, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::balancer::Balancer;
-use crate::harness::browser::Browser;
-use crate::harness::client::{Answer, post};
-use crate::harness::echo::Echo;
-use crate::harness::idp::{CLIENT_ID, CLIENT_SECRET, Idp, Reply};
-use crate::harness::oauth::{App, Tokens};
-use crate::harness::proxy::{Proxy, Setup, proxy};
-use crate::harness::redis::Server;
+use self::life::{Life, call, kid};
+use crate::harness::idp::Reply;
+use crate::harness::oauth::Tokens;
+
+mod life;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,196 +21,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Longer than an access token lives.
 const LIFE: Duration = Duration::from_secs(11 * 60);
-
-/// One person's app, signed in.
-struct Life {
-    clock: Arc<ManualClock>,
-    idp: Idp,
-    app: App,
-    tokens: Tokens,
-    proxies: Vec<Proxy>,
-    _backend: Echo,
-    /// What lasts while replicas come and go.
-    lasting: Option<Lasting>,
-}
-
-/// A balancer without affinity, and the Redis of all replicas.
-struct Lasting {
-    balancer: Balancer,
-    setup: Setup,
-    ambient: Ambient,
-    _redis: Server,
-}
-
-impl Life {
-    /// One proxy with a store in memory, and a provider that was prepared before.
-    async fn begin(prepare: impl FnOnce(&Idp)) -> Self {
-        let (clock, ambient) = time();
-        let idp = Idp::start(ambient.clone()).await;
-        prepare(&idp);
-        let backend = Echo::start().await;
-        let proxy = setup(&idp, &backend).start_in(ambient).await;
-        let mcp = proxy.url("/mcp");
-        Self::sign_in(clock, idp, backend, vec![proxy], &mcp).await
-    }
-
-    /// Replicas on one Redis, behind a balancer.
-    async fn begin_on_replicas(count: usize) -> Self {
-        let (clock, ambient) = time();
-        let idp = Idp::start(ambient.clone()).await;
-        let backend = Echo::start().await;
-        let redis = Server::plain().await;
-        let balancer = Balancer::start().await;
-        let setup = setup(&idp, &backend).yaml(&format!(
-            "public_url: \"{}\"\nsecret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-            balancer.origin(),
-            redis.port
-        ));
-        let lasting = Lasting {
-            balancer,
-            setup,
-            ambient,
-            _redis: redis,
-        };
-        let proxies = lasting.start(count).await;
-        let mcp = lasting.balancer.origin() + "/mcp";
-        let mut life = Self::sign_in(clock, idp, backend, proxies, &mcp).await;
-        life.lasting = Some(lasting);
-        life
-    }
-
-    /// Ends all replicas, and starts as many new ones.
-    async fn restart(&mut self) {
-        let lasting = self.lasting.as_ref().unwrap();
-        lasting.balancer.replicas(Vec::new());
-        let count = self.proxies.len();
-        for proxy in self.proxies.drain(..) {
-            proxy.stop().await;
-        }
-        self.proxies = lasting.start(count).await;
-    }
-
-    async fn sign_in(
-        clock: Arc<ManualClock>,
-        idp: Idp,
-        backend: Echo,
-        proxies: Vec<Proxy>,
-        mcp: &str,
-    ) -> Self {
-        let app = App::discover(mcp, &format!("{}/callback", backend.url())).await;
-        let tokens = app.sign_in(&mut Browser::default(), "ann").await;
-        let life = Self {
-            clock,
-            idp,
-            app,
-            tokens,
-            proxies,
-            _backend: backend,
-            lasting: None,
-        };
-        life.works().await;
-        life
-    }
-
-    fn pass(&self, time: Duration) {
-        self.clock.advance(time);
-    }
-
-    /// Presents the app's refresh token.
-    async fn try_refresh(&self) -> Answer {
-        self.app
-            .refresh(self.tokens.refresh.as_deref().unwrap())
-            .await
-    }
-
-    /// Refreshes, as has to be possible, and keeps what came.
-    async fn refresh(&mut self) {
-        self.tokens = Tokens::of(&self.try_refresh().await);
-    }
-
-    /// A call with the app's access token.
-    async fn call(&self) -> Answer {
-        call(&self.app.resource, &self.tokens.access).await
-    }
-
-    async fn works(&self) {
-        let answer = self.call().await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    }
-
-    /// The provider was asked to sign somebody in this often.
-    fn logins(&self) -> usize {
-        self.idp.calls("/authorize").len()
-    }
-
-    /// The provider was asked for fresh tokens this often.
-    fn refreshes_at_the_provider(&self) -> usize {
-        let calls = self.idp.calls("/token");
-        calls
-            .iter()
-            .filter(|call| call.form["grant_type"] == "refresh_token")
-            .count()
-    }
-
-    /// The app has to ask its person again, and nothing of what it has is good any more.
-    async fn is_over(&self) {
-        let answer = self.try_refresh().await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text());
-        assert_eq!(answer.json()["error"], "invalid_grant");
-        let answer = self.call().await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.text());
-        assert!(
-            answer
-                .header("www-authenticate")
-                .contains("error=\"invalid_token\""),
-            "{answer:?}"
-        );
-    }
-
-    async fn end(self) {
-        for proxy in self.proxies {
-            proxy.stop().await;
-        }
-    }
-}
-
-impl Lasting {
-    async fn start(&self, count: usize) -> Vec<Proxy> {
-        let mut proxies = Vec::new();
-        for _ in 0..count {
-            proxies.push(self.setup.start_in(self.ambient.clone()).await);
-        }
-        self.balancer
-            .replicas(proxies.iter().map(Proxy::port).collect());
-        proxies
-    }
-}
-
-fn time() -> (Arc<ManualClock>, Ambient) {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
-    let ambient = Ambient::new(Arc::clone(&clock) as _, Arc::new(SystemRandom));
-    (clock, ambient)
-}
-
-fn setup(idp: &Idp, backend: &Echo) -> Setup {
-    proxy()
-        .oidc(&idp.issuer(), CLIENT_ID, CLIENT_SECRET)
-        // Hanging calls shall not make the tests long.
-        .oidc_yaml("timeout: 500ms")
-        .route(
-            "/mcp",
-            &format!("{}/mcp", backend.url()),
-            "allow: { groups: [engineering] }\nscopes: [mcp]",
-        )
-}
-
-async fn call(mcp: &str, access: &str) -> Answer {
-    post(mcp)
-        .bearer(access)
-        .rpc(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
-        .send()
-        .await
-}
 
 /// What providers and what stands before them say when they are in trouble.
 const TROUBLE: [Reply; 6] = [
@@ -329,29 +134,6 @@ async fn nobody_is_asked_again_in_five_months() {
     );
     assert!(life.refreshes_at_the_provider() >= STEPS);
     life.end().await;
-}
-
-impl Life {
-    /// Seconds on the provider's clock.
-    fn idp_time(&self) -> i64 {
-        let token = self.idp.access_token("x", "x", &json!({}));
-        claims(&token)["iat"].as_i64().unwrap()
-    }
-}
-
-fn part(token: &str, number: usize) -> Value {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let part = token.split('.').nth(number).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-}
-
-fn claims(token: &str) -> Value {
-    part(token, 1)
-}
-
-fn kid(token: &str) -> String {
-    part(token, 0)["kid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
