@@ -3,6 +3,7 @@
 
 mod built;
 mod direct;
+mod restart;
 mod run;
 mod watch;
 
@@ -235,10 +236,10 @@ impl Running {
     async fn take_over(&self, mut config: Config) -> Result<Vec<&'static str>, StartError> {
         let mut built = self.built.lock().await;
         let before = self.config.load_full();
-        let kept = built::restart_only(&before, &config);
+        let kept = restart::restart_only(&before, &config);
         config
             .sessions
-            .clone_from(&built::with_store_of(&before, &config));
+            .clone_from(&restart::with_store_of(&before, &config));
         name_free_port(&mut config, &self.addresses);
         let keys = key_ring(&config, &*self.lasting.store, &self.lasting.ambient)
             .await

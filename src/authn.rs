@@ -7,6 +7,7 @@
 
 mod apikey;
 mod bearer;
+mod bypass;
 mod challenge;
 mod grant;
 mod issuers;
@@ -30,13 +31,12 @@ use self::issuers::Issuers;
 use self::meters::{Meters, NOBODY};
 use self::refusal::Refusal;
 use self::session::{Navigations, cookie_counts};
-use crate::claims::{Claims, Tag};
+use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::config::Config;
 use crate::config::authn::Mode;
 use crate::http::navigation;
 use crate::http::{Inbound, Response};
-use crate::ids::Subject;
 use crate::issuer::{Grants, Lasting};
 use crate::oidc::{Browser, Provider};
 use crate::reject::{Code, Fault, Reject};
@@ -155,7 +155,7 @@ impl Authn {
             .gauge(Name::Bypass, &[])
             .set(if bypass { 1.0 } else { 0.0 });
         Ok(Self {
-            bypass: bypass.then(fixed_user),
+            bypass: bypass.then(bypass::fixed_user),
             challenger: Challenger {
                 public_url: public_url.clone(),
                 tokens: !issuers.is_empty(),
@@ -452,30 +452,6 @@ fn token(header: &HeaderValue) -> Result<&str, Refusal> {
         Err(Refusal::Malformed)
     } else {
         Ok(token)
-    }
-}
-
-/// Who everybody is in bypass mode.
-fn fixed_user() -> Identity {
-    let all = serde_json::Map::from_iter([("sub".to_owned(), "bypass-user".into())]);
-    Identity {
-        claims: Arc::new(Claims {
-            subject: Subject {
-                issuer: "urn:mcp-oidc-proxy:bypass".into(),
-                subject: "bypass-user".into(),
-            },
-            email: None,
-            name: None,
-            preferred_username: Some("bypass-user".to_owned()),
-            groups: Vec::new(),
-            all: Arc::new(all),
-            tag: Tag::default(),
-        }),
-        credential: Credential::Bypass,
-        scopes: Arc::from([]),
-        client_id: None,
-        expires: None,
-        basis: None,
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::future::try_join;
 use metrics::Gauge;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::claims::Claims;
@@ -24,7 +23,7 @@ use crate::telemetry::metrics::Metrics;
 
 use self::active::Active;
 use self::flights::{Flights, Found};
-use self::lease::{Lease, Leases};
+use self::lease::Leases;
 use self::record::{LoginFacts, LoginRecord, Opened, SessionRecord};
 use self::seen::Seen;
 use self::ticket::LoginId;
@@ -41,6 +40,7 @@ mod record;
 mod revoked;
 mod seen;
 mod ticket;
+mod turn;
 
 pub use self::flow::{Flow, Flows};
 pub use self::granted::LoginView;
@@ -333,45 +333,6 @@ impl Sessions {
         }
         Ok(())
     }
-
-    /// Takes the right to refresh a login; `None` while another request or replica has it, in which case
-    /// [`Self::changed`] waits for the outcome.
-    pub async fn lease(&self, login: &str) -> Result<Option<Lease>, Unavailable> {
-        match LoginId::parse(login) {
-            Some(id) => self.0.leases.acquire(&id.hex()).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Waits until a login record is no longer at `revision` or nobody holds its lease any more (`true`: look
-    /// again), at most for `patience` (`false`). An event wakes it; otherwise it looks every 250 ms.
-    pub async fn changed(
-        &self,
-        login: &str,
-        revision: u64,
-        patience: Duration,
-    ) -> Result<bool, Unavailable> {
-        let Some(id) = LoginId::parse(login) else {
-            return Ok(true);
-        };
-        let record = id.record();
-        let lease = Leases::key(&id.hex());
-        let deadline = Instant::now() + patience;
-        loop {
-            let told = self.0.changed.notified();
-            let look = try_join(self.0.store.get(&record), self.0.store.get(&lease));
-            let (stored, leased) = look.await?;
-            if leased.is_none() || stored.is_none_or(|stored| stored.revision != revision) {
-                return Ok(true);
-            }
-            let next = deadline.min(Instant::now() + POLL);
-            // Many logins share one bell, so being told is only a reason to look.
-            let _ = timeout_at(next, told).await;
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-        }
-    }
 }
 
 impl Inner {
@@ -504,7 +465,6 @@ const MAX_REMEMBERED: usize = 100_000;
 const LEASE_TERM: Duration = Duration::from_secs(15);
 /// Tries to change a record that others change at the same time.
 const ATTEMPTS: usize = 16;
-const POLL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

@@ -75,26 +75,23 @@ impl ControlListener {
             address: address.to_owned(),
             source,
         };
-        let socket = match address.strip_prefix("unix:") {
-            Some(path) => {
-                let path = PathBuf::from(path);
-                // A socket that nobody answers at any more has to be connected to, which blocks.
-                let bound = tokio::task::spawn_blocking(move || unix(&path)).await;
-                let (listener, file) = bound.map_err(io::Error::other).flatten().map_err(wrong)?;
-                let listener = UnixListener::from_std(listener).map_err(wrong)?;
-                Socket::Unix(listener, file)
+        let socket = if let Some(path) = address.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            // A socket that nobody answers at any more has to be connected to, which blocks.
+            let bound = tokio::task::spawn_blocking(move || unix(&path)).await;
+            let (listener, file) = bound.map_err(io::Error::other).flatten().map_err(wrong)?;
+            let listener = UnixListener::from_std(listener).map_err(wrong)?;
+            Socket::Unix(listener, file)
+        } else {
+            let literal: SocketAddr = address
+                .parse()
+                .map_err(|_| wrong(io::Error::other("it is no literal address")))?;
+            if !literal.ip().is_loopback() {
+                return Err(wrong(io::Error::other(
+                    "it can be reached from other machines",
+                )));
             }
-            None => {
-                let literal: SocketAddr = address
-                    .parse()
-                    .map_err(|_| wrong(io::Error::other("it is no literal address")))?;
-                if !literal.ip().is_loopback() {
-                    return Err(wrong(io::Error::other(
-                        "it can be reached from other machines",
-                    )));
-                }
-                Socket::Tcp(TcpListener::bind(literal).await.map_err(wrong)?)
-            }
+            Socket::Tcp(TcpListener::bind(literal).await.map_err(wrong)?)
         };
         Ok(Self { socket })
     }

@@ -117,7 +117,7 @@ impl Pages {
     pub fn view(&self, headers: &HeaderMap, ui_locales: Option<&str>, here: Option<&str>) -> View {
         let language = self
             .chosen(headers)
-            .or_else(|| ui_locales.and_then(lang::of_ui_locales))
+            .or_else(|| ui_locales.and_then(of_ui_locales))
             .or_else(|| lang::accepted(headers))
             .unwrap_or(self.default);
         View {

@@ -275,7 +275,10 @@ async fn go_on(
             let asked_for = form
                 .get("ui_locales")
                 .filter(|list| of_ui_locales(list).is_some());
-            let chosen = desk.pages().chosen(headers).map(|language| language.tag());
+            let chosen = desk
+                .pages()
+                .chosen(headers)
+                .map(super::super::config::pages::Language::tag);
             let wish = Wish {
                 prompt: asked.prompt.at_provider(),
                 ui_locales: chosen.or(asked_for),
@@ -320,7 +323,7 @@ impl Back<'_> {
             (Place::Web(_), Standing::Configured) | (Place::Loopback(_), _) => {
                 handoff::redirect(&href)
             }
-            (Place::Web(_), _) | (Place::App(_), _) => Ok(desk.pages().failed(
+            (Place::Web(_) | Place::App(_), _) => Ok(desk.pages().failed(
                 view,
                 &Failed {
                     app: name_of(self.client).as_deref(),

@@ -31,7 +31,7 @@ pub(super) async fn switch_account(
         ui_locales: browser
             .pages
             .chosen(&headers)
-            .map(|language| language.tag()),
+            .map(super::super::config::pages::Language::tag),
     };
     // The sign-in is begun first: when the provider is away, nobody is signed out for nothing.
     let to = return_to.as_ref().map_or("/", ReturnTo::as_str);

@@ -78,7 +78,16 @@ const ARROWS: [(&str, &[&str]); 19] = [
     (
         "proxy",
         &[
-            "admin", "authn", "authz", "forward", "http", "issuer", "listen", "mcp", "oidc",
+            "admin",
+            "authn",
+            "authz",
+            "forward",
+            "http",
+            "issuer",
+            "listen",
+            "mcp",
+            "oidc",
+            "revocation",
             "route",
         ],
     ),

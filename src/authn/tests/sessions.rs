@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::Subject;
 
 async fn session_cookie(world: &World) -> String {
     let subject = Subject {

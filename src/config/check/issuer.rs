@@ -28,7 +28,7 @@ pub(super) fn check(checker: &mut Checker) {
     listed_issuers(checker);
 }
 
-/// On by default where it can be; wanted in so many words where it cannot be, it is a mistake.
+/// On by default where it can be; wanted in so many words where it cannot be, it is worth a word.
 fn able(checker: &mut Checker) {
     let config = checker.config;
     if config.is_authorization_server() || !checker.is_whole("oidc") {
@@ -36,10 +36,9 @@ fn able(checker: &mut Checker) {
     }
     let server = &config.authorization_server;
     if server.enabled && config.oidc.is_none() && checker.is_set(&format!("{AT}.enabled")) {
-        checker.add(
-            format!("{AT}.enabled"),
-            "there is no `oidc`, where people would sign in; configure it, or remove this key",
-        );
+        checker.warn(format!(
+            "{AT}.enabled has no effect: there is no `oidc`, where people would sign in"
+        ));
     } else if !server.clients.is_empty() || server.default_route.is_some() {
         let why = if !server.enabled {
             "authorization_server.enabled is false"

@@ -1,4 +1,4 @@
-//! One key pair: ES256 (P-256) or EdDSA (`Ed25519`).
+//! One key pair: ES256 (P-256) or `EdDSA` (`Ed25519`).
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{

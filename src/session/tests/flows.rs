@@ -1,6 +1,9 @@
 //! Logins on their way, and leases.
 
+use tokio::time::Instant;
+
 use super::*;
+use crate::session::turn::POLL;
 
 #[tokio::test]
 async fn a_flow_is_taken_once_and_in_time() {
