@@ -163,7 +163,6 @@ impl Running {
             Arc::clone(&lasting.metrics),
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.access),
-            Arc::clone(&lasting.revocations),
         );
         loaded_now(&lasting, true);
         lasting.health.set_ready();
@@ -258,6 +257,8 @@ impl Running {
         next.configure_health(&self.lasting, &config);
         self.control.configure(next.subjects());
         self.proxy.swap(snapshot);
+        // Open streams go on as they began, if their callers may still have them.
+        self.lasting.revocations.look_again();
         std::mem::replace(&mut *built, next).end_what_is_not_in(&built);
         self.lasting
             .access

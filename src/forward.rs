@@ -30,7 +30,7 @@ use crate::http::body::{Guarded, Upload};
 use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
 use crate::reject::{Code, Fault, Reject};
-use crate::telemetry::metrics::Metrics;
+use crate::revocation::Revocations;
 use crate::upstream::{self, CloseReason, ExchangeError, Upstream};
 use crate::urls::PublicUrl;
 
@@ -43,6 +43,7 @@ pub struct Forwarder {
     max_body: u64,
     body_timeout: Duration,
     drain: CancellationToken,
+    revocations: Arc<Revocations>,
 }
 
 impl Forwarder {
@@ -52,7 +53,7 @@ impl Forwarder {
         public_url: &PublicUrl,
         upstreams: Vec<Arc<Upstream>>,
         keys: &KeyRing,
-        _metrics: &Arc<Metrics>,
+        revocations: &Arc<Revocations>,
         drain: CancellationToken,
     ) -> Self {
         Self {
@@ -63,7 +64,14 @@ impl Forwarder {
             max_body: config.limits.max_body.map_or(u64::MAX, |size| size.0),
             body_timeout: config.limits.body_timeout.0,
             drain,
+            revocations: Arc::clone(revocations),
         }
+    }
+
+    /// A number that changes with everything that is told of logins and grants: taken before a caller is found out,
+    /// it shows whether a stream of theirs missed something.
+    pub fn told(&self) -> u64 {
+        self.revocations.told()
     }
 
     /// Puts the identity headers that backends are sent on an answer of forward-auth.
@@ -146,6 +154,7 @@ impl Forwarder {
             drain: &self.drain,
             ends: self.ends(identity, inbound),
             leave,
+            revocations: &self.revocations,
             endpoint: base.and_then(|base| {
                 self.endpoints
                     .rewriter(route.index, identity, upstream, base.as_str())

@@ -32,7 +32,6 @@ use crate::mcp::{Call, peek};
 use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
-use crate::revocation::Revocations;
 use crate::route::{Matched, Table, Target};
 use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
@@ -81,7 +80,6 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     access: Arc<AccessLog>,
-    revocations: Arc<Revocations>,
 }
 
 impl Proxy {
@@ -92,7 +90,6 @@ impl Proxy {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         access: Arc<AccessLog>,
-        revocations: Arc<Revocations>,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -100,15 +97,12 @@ impl Proxy {
             metrics,
             health,
             access,
-            revocations,
         })
     }
 
-    /// Puts a new snapshot in force for requests that begin from now on. Open streams go on as they began, if their
-    /// callers may still have them.
+    /// Puts a new snapshot in force for requests that begin from now on.
     pub fn swap(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
-        self.revocations.look_again();
     }
 
     /// The snapshot in force.
@@ -161,7 +155,7 @@ impl Proxy {
                         if is_websocket(&parts) {
                             snapshot.edge.websocket(&parts.headers)?;
                         }
-                        let told = self.revocations.told();
+                        let told = snapshot.forwarder.told();
                         let caller = snapshot
                             .authn
                             .authenticate(inbound, &target, &parts)
@@ -195,7 +189,7 @@ impl Proxy {
         body: RequestBody,
         flight: &mut Flight,
     ) -> Result<Response, Reject> {
-        let told = self.revocations.told();
+        let told = snapshot.forwarder.told();
         let caller = snapshot
             .authn
             .authenticate(inbound, &target, &parts)

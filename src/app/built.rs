@@ -167,7 +167,7 @@ pub(super) fn build(
                 .map(|part| Arc::clone(&part.value))
                 .collect(),
             keys,
-            metrics,
+            &lasting.revocations,
             lasting.drain.streams.clone(),
         ),
         requests: Arc::new(RequestMetrics::new(metrics, names)),

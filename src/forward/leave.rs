@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
-use crate::revocation::{News, Watch};
+use crate::authn::Identity;
+use crate::revocation::{News, Revocations, Watch};
 use crate::upstream::CloseReason;
 
 /// Looks again at who a request came from and what they may.
@@ -28,21 +29,29 @@ pub enum Verdict {
 
 /// The leave of one stream.
 pub struct Leave {
-    /// Rings when something happened to what it rests on.
-    pub watch: Watch,
+    /// Whose it is, and what it rests on.
+    pub identity: Identity,
     /// Looks again.
     pub judge: Arc<dyn Judge>,
-    /// Something was told between the judgement of the request and the watch: look at once.
-    pub missed: bool,
+    /// [`super::Forwarder::told`] of before the caller was found out.
+    pub told: u64,
 }
 
-/// Ready when the leave is over. News may get lost, so it is looked at every minute too.
-pub(super) async fn over(leave: Leave) -> CloseReason {
-    let Leave {
-        watch,
-        judge,
-        missed,
-    } = leave;
+impl Leave {
+    /// Ready when the leave is over. From now on nothing that is told is missed.
+    pub(super) fn over(
+        self,
+        revocations: &Revocations,
+    ) -> impl Future<Output = CloseReason> + Send + use<> {
+        // The watch first: what is told from here on it hears, what was told before shows in the number.
+        let watch = revocations.watch(self.identity.basis());
+        let missed = revocations.told() != self.told;
+        over(watch, self.judge, missed)
+    }
+}
+
+/// News may get lost, so it is looked at every minute too.
+async fn over(watch: Watch, judge: Arc<dyn Judge>, missed: bool) -> CloseReason {
     let mut known = Instant::now();
     let mut due = if missed { known } else { known + EVERY };
     loop {
@@ -81,7 +90,7 @@ mod tests {
     use super::*;
     use crate::clock::Ambient;
     use crate::config::session::Sessions;
-    use crate::revocation::{Name, Revocations};
+    use crate::revocation::Name;
     use crate::store::memory::MemoryStore;
 
     struct Says(Mutex<Verdict>);
@@ -110,11 +119,11 @@ mod tests {
         }
 
         fn leave(&self, missed: bool) -> impl Future<Output = CloseReason> + use<> {
-            over(Leave {
-                watch: self.news.watch(std::slice::from_ref(&self.login)),
-                judge: Arc::clone(&self.judge) as Arc<dyn Judge>,
+            over(
+                self.news.watch(std::slice::from_ref(&self.login)),
+                Arc::clone(&self.judge) as Arc<dyn Judge>,
                 missed,
-            })
+            )
         }
 
         fn say(&self, verdict: Verdict) {

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::events::{EventStream, Life};
 use super::legacy::Rewriter;
 use super::request::{HeadRules, REQUEST_ID};
-use super::{Ends, Leaves, chain, leave};
+use super::{Ends, Leaves, chain};
 use crate::config::route::Mcp;
 use crate::http::body::{BodyError, IdleTimer, Upload, UploadState};
 use crate::http::cookie::CookieNames;
 use crate::http::headers::{connection_listed, is_hop_by_hop, is_not_the_backends};
 use crate::http::{Body, Inbound, Response};
 use crate::reject::{Code, Fault, Reject};
+use crate::revocation::Revocations;
 use crate::upstream::{self, Answer, Lease, Open, Upstream};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -39,6 +40,7 @@ pub(super) struct Relayed<'a> {
     pub(super) drain: &'a CancellationToken,
     pub(super) ends: Option<Ends>,
     pub(super) leave: &'a Leaves<'a>,
+    pub(super) revocations: &'a Revocations,
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
     pub(super) is_mcp: bool,
@@ -176,7 +178,7 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
         keep_alive: Some(relayed.mcp.keep_alive.0).filter(|span| !span.is_zero()),
         idle: relayed.upstream.timeouts().stream_idle.0,
         ends: relayed.ends,
-        over: (relayed.leave)().map(|leave| leave::over(leave).boxed()),
+        over: (relayed.leave)().map(|leave| leave.over(relayed.revocations).boxed()),
         opaque,
         drain: relayed.drain.clone(),
         kind: relayed.kind,

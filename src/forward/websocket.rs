@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -17,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::response::{clean, sandbox};
-use super::{Ends, Forwarder, Leave, Leaves, leave, reject};
+use super::{Ends, Forwarder, Leaves, reject};
 use crate::http::{Body, Inbound, RequestBody, Response};
 use crate::reject::{Code, Fault, Reject};
 use crate::upstream::{CloseReason, Kind, Meters, Upstream};
@@ -103,7 +105,7 @@ impl Forwarder {
             server,
             idle: upstream.timeouts().stream_idle.0,
             ends,
-            leave: leaves(),
+            over: leaves().map(|leave| leave.over(&self.revocations).boxed()),
             drain: self.drain.clone(),
             meters: Arc::clone(upstream.meters()),
             _permit: permit,
@@ -123,7 +125,7 @@ struct Tunnel {
     server: OnUpgrade,
     idle: Duration,
     ends: Option<Ends>,
-    leave: Option<Leave>,
+    over: Option<BoxFuture<'static, CloseReason>>,
     drain: CancellationToken,
     meters: Arc<Meters>,
     _permit: OwnedSemaphorePermit,
@@ -138,7 +140,7 @@ impl Tunnel {
             Ok(Ok((client, server))) => tokio::select! {
                 reason = carry(client, server, self.idle) => reason,
                 reason = end_of(ends) => reason,
-                reason = over_of(self.leave) => reason,
+                reason = over_of(self.over) => reason,
                 () = self.drain.cancelled() => CloseReason::Drain,
             },
             Ok(Err(_)) | Err(_) => CloseReason::Error,
@@ -158,9 +160,9 @@ async fn end_of(ends: Option<Ends>) -> CloseReason {
 }
 
 /// Ready when what the caller's leave rests on is over.
-async fn over_of(leave: Option<Leave>) -> CloseReason {
-    match leave {
-        Some(leave) => leave::over(leave).await,
+async fn over_of(over: Option<BoxFuture<'static, CloseReason>>) -> CloseReason {
+    match over {
+        Some(over) => over.await,
         None => std::future::pending().await,
     }
 }

@@ -57,9 +57,6 @@ impl Asked {
 
     /// The leave of the stream that it became.
     pub(super) fn leave(&self, proxy: &Arc<Proxy>, call: &Call) -> Leave {
-        // The watch first: what is told from here on it hears, what was told before shows in the number.
-        let watch = proxy.revocations.watch(self.identity.basis());
-        let missed = proxy.revocations.told() != self.told;
         let judge = Again {
             proxy: Arc::clone(proxy),
             identity: self.identity.clone(),
@@ -69,9 +66,9 @@ impl Asked {
             call: call.clone(),
         };
         Leave {
-            watch,
+            identity: self.identity.clone(),
             judge: Arc::new(judge),
-            missed,
+            told: self.told,
         }
     }
 }

@@ -18,6 +18,7 @@ mod mcp_clients;
 mod operations;
 mod outage;
 mod reload;
+mod revocation;
 
 mod oidc;
 mod security;

@@ -21,7 +21,9 @@ use crate::http::{Body, Inbound, Request, RequestBody, Response};
 use crate::ids::Subject;
 use crate::keys::KeyRing;
 use crate::peer::{Conn, Peer, TokenMemo};
+use crate::revocation::Revocations;
 use crate::route::{Matched, Table};
+use crate::store::memory::MemoryStore;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
@@ -83,6 +85,12 @@ pub(super) fn simple(address: SocketAddr, more_of_backend: &str, more: &str) -> 
     ))
 }
 
+fn news() -> Arc<Revocations> {
+    let sessions = crate::config::session::Sessions::default();
+    let store = MemoryStore::new(&sessions, Ambient::system());
+    Revocations::new(Arc::new(store), Ambient::system())
+}
+
 impl Front {
     pub(super) async fn start(config: Config) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -100,7 +108,7 @@ impl Front {
             &public,
             upstreams.clone(),
             &keys,
-            &metrics,
+            &news(),
             drain.clone(),
         ));
         let table = Arc::new(Table::compile(&config, &public));

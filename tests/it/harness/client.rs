@@ -85,6 +85,16 @@ impl Streaming {
         std::mem::take(&mut self.buffered)
     }
 
+    /// Reads to the end, which has to be a proper one and not a cut.
+    pub(crate) async fn end(mut self) {
+        while let Some(frame) = timeout(PATIENCE, self.body.frame())
+            .await
+            .expect("the stream does not end")
+        {
+            frame.expect("the stream was cut");
+        }
+    }
+
     /// The next piece; `None` at the end, be it clean or cut.
     pub(crate) async fn piece(&mut self) -> Option<String> {
         loop {
@@ -118,16 +128,19 @@ pub(crate) fn post(url: &str) -> Ask {
 
 impl Ask {
     pub(crate) fn new(method: Method, url: &str) -> Self {
+        let ask = Self::bare(method, url);
+        let authority = ask.url.authority().to_owned();
+        ask.header("host", &authority)
+    }
+
+    /// Without a `Host`.
+    pub(crate) fn bare(method: Method, url: &str) -> Self {
         let url = Url::parse(url).unwrap_or_else(|e| panic!("{url}: {e}"));
         let target = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let authority = url.authority().to_owned();
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", authority);
+        let request = Request::builder().method(method).uri(target);
         Self {
             request,
             url,

@@ -68,7 +68,10 @@ impl Setup {
     /// The whole file.
     pub(crate) fn text(&self) -> String {
         let mut text = "version: 1\n".to_owned();
-        text.push_str("listen:\n  - address: \"127.0.0.1:0\"\nmetrics: { enabled: false }\n");
+        text.push_str("listen:\n  - address: \"127.0.0.1:0\"\n");
+        if !self.rest.contains("metrics:") {
+            text.push_str("metrics: { enabled: false }\n");
+        }
         // Access records would fill the output of tests.
         text.push_str("logging: { access: false }\n");
         if !self.rest.contains("shutdown:") {
@@ -170,6 +173,22 @@ impl Proxy {
     /// The port of its first listener.
     pub(crate) fn port(&self) -> u16 {
         self.running.address().expect("a TCP listener").port()
+    }
+
+    /// The address of its admin listener.
+    pub(crate) fn admin(&self) -> &str {
+        self.running.admin_address().expect("an admin listener")
+    }
+
+    /// The address of its metrics, where they are on.
+    pub(crate) fn metrics(&self) -> String {
+        let address = self.running.metrics_address().expect("a metrics listener");
+        format!("http://{address}/metrics")
+    }
+
+    /// The configuration file that it was started with.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Waits until people can sign in.
