@@ -150,12 +150,8 @@ impl Running {
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
         built.start(&lasting);
         built.configure_health(&lasting, &config);
-        let control = Control::new(built.subjects());
         let admin_address = control_listener.as_ref().map(ControlListener::address);
-        if let Some(listener) = control_listener {
-            let serve = listener.serve(Arc::clone(&control), lasting.end.clone());
-            lasting.tracker.spawn(serve);
-        }
+        let control = control(&lasting, &built, control_listener);
         let public_url = built.public_url.clone();
         let proxy = Proxy::new(
             snapshot,
@@ -316,6 +312,16 @@ async fn bind_control(config: &Config) -> Result<Option<ControlListener>, StartE
             .map(Some)
             .map_err(|error| StartError::Unavailable(error.to_string())),
     }
+}
+
+/// Lets operators ask, where there is a listener for it.
+fn control(lasting: &Lasting, built: &Built, listener: Option<ControlListener>) -> Arc<Control> {
+    let control = Control::new(built.subjects());
+    if let Some(listener) = listener {
+        let serve = listener.serve(Arc::clone(&control), lasting.end.clone());
+        lasting.tracker.spawn(serve);
+    }
+    control
 }
 
 /// A listener on port 0 got some port; without a `public_url` that is the one people use.

@@ -122,8 +122,7 @@ impl Forwarder {
                 route.trust_content,
                 request,
                 outgoing,
-                ends,
-                leave,
+                (ends, leave),
             );
             return Box::pin(upgrade).await;
         }

@@ -79,7 +79,10 @@ impl ControlListener {
             let path = PathBuf::from(path);
             // A socket that nobody answers at any more has to be connected to, which blocks.
             let bound = tokio::task::spawn_blocking(move || unix(&path)).await;
-            let (listener, file) = bound.map_err(io::Error::other).flatten().map_err(wrong)?;
+            let (listener, file) = bound
+                .map_err(io::Error::other)
+                .and_then(|bound| bound)
+                .map_err(wrong)?;
             let listener = UnixListener::from_std(listener).map_err(wrong)?;
             Socket::Unix(listener, file)
         } else {

@@ -63,8 +63,7 @@ impl Forwarder {
         trust_content: bool,
         mut request: Request<RequestBody>,
         mut outgoing: Request<RequestBody>,
-        ends: Option<Ends>,
-        leaves: &Leaves<'_>,
+        (ends, leaves): (Option<Ends>, &Leaves<'_>),
     ) -> Result<Response, Reject> {
         let client = hyper::upgrade::on(&mut request);
         outgoing.headers_mut().insert(CONNECTION, UPGRADE_TOKEN);

@@ -89,7 +89,8 @@ async fn every_record_has_a_time_to_live() {
     let sessions = world.replica();
     let (_, ticket) = sessions.create(login()).await.unwrap();
     world.clock.advance(Duration::from_secs(3600));
-    sessions.find(&ticket).await.unwrap().unwrap();
+    let found = sessions.find(&ticket).await.unwrap().unwrap();
+    sessions.end_all_of(&found.claims.subject).await.unwrap();
     let written = world.store.written.lock().unwrap().clone();
     let ttl = |start: &str| -> Vec<u64> {
         written
@@ -100,6 +101,7 @@ async fn every_record_has_a_time_to_live() {
     };
     assert_eq!(ttl("session:"), [8 * 3600 + 60, 8 * 3600 + 60]);
     assert_eq!(ttl("login:"), [24 * 3600 + 60]);
+    assert_eq!(ttl("revoked:"), [24 * 3600 + 60]);
 }
 
 #[tokio::test]
