@@ -137,15 +137,7 @@ impl Running {
                 .tracker
                 .spawn(listener.serve(metrics, health, lasting.end.clone()));
         }
-        // Without it raw histogram values would pile up where nobody scrapes.
-        lasting
-            .tracker
-            .spawn(Arc::clone(&lasting.metrics).upkeep(lasting.end.clone()));
-        watch::store(&lasting);
-        let (revocations, end) = (Arc::clone(&lasting.revocations), lasting.end.clone());
-        lasting
-            .tracker
-            .spawn(async move { revocations.run(end).await });
+        watch::all(&lasting);
         let keys = keys_when_there(&config, &lasting).await?;
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
         built.start(&lasting);

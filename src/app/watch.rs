@@ -1,4 +1,4 @@
-//! Looking after the store: what health says about it without asking it.
+//! Tasks that run from the start to the end, and looking after the store: what health says about it without asking it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,8 +24,21 @@ impl StoreState {
     }
 }
 
+/// Starts what runs as long as the process does.
+pub(super) fn all(lasting: &Arc<Lasting>) {
+    // Without it raw histogram values would pile up where nobody scrapes.
+    lasting
+        .tracker
+        .spawn(Arc::clone(&lasting.metrics).upkeep(lasting.end.clone()));
+    let (revocations, end) = (Arc::clone(&lasting.revocations), lasting.end.clone());
+    lasting
+        .tracker
+        .spawn(async move { revocations.run(end).await });
+    store(lasting);
+}
+
 /// Looks at the store until the end. Two misses in a row make it unhealthy, so that a blip moves nobody.
-pub(super) fn store(lasting: &Arc<Lasting>) {
+fn store(lasting: &Arc<Lasting>) {
     let (store, state, end) = (
         Arc::clone(&lasting.store),
         Arc::clone(&lasting.store_state),

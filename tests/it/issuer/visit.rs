@@ -98,12 +98,9 @@ impl World {
     /// Who the provider signs in from now on.
     pub(crate) fn next_is_bob(&self) {
         self.idp.script(|script| {
-            script.subject = "subject-of-bob".to_owned();
-            script.claims =
-                json!({ "email": "bob@example.com", "name": "Bob", "groups": ["sales"] })
-                    .as_object()
-                    .unwrap()
-                    .clone();
+            "subject-of-bob".clone_into(&mut script.subject);
+            let bob = json!({ "email": "bob@example.com", "name": "Bob", "groups": ["sales"] });
+            script.claims.clone_from(bob.as_object().unwrap());
         });
     }
 

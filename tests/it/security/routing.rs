@@ -133,7 +133,8 @@ async fn attack_s22_every_method_and_path_needs_a_credential() {
     for path in [
         "/.well-known/oauth-protected-resource-evil",
         "/.well-known/oauth-protected-resource/nope",
-        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/mcp",
+        "/.well-known/oauth-authorization-server-evil",
         "/unknown",
         "/oauth2x",
         "/mcp2",
