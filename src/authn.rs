@@ -138,18 +138,18 @@ pub struct Authn {
 }
 
 impl Authn {
-    /// Puts the parts together. `provider` is absent in bypass mode and when there are only API keys. The error names
+    /// Puts the parts together. `providers` is empty in bypass mode and when there are only API keys. The error names
     /// the key and the file that cannot be used.
     pub fn new(
         config: &Config,
         own: Option<&Lasting>,
         public_url: &PublicUrl,
-        provider: Option<&Arc<Provider>>,
+        providers: &[Arc<Provider>],
         browser: Arc<Browser>,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
-        let issuers = Issuers::new(config, provider, own, ambient, metrics)?;
+        let issuers = Issuers::new(config, providers, own, ambient, metrics)?;
         let bypass = config.auth.mode == Mode::Bypass;
         metrics
             .gauge(Name::Bypass, &[])
@@ -159,7 +159,7 @@ impl Authn {
             challenger: Challenger {
                 public_url: public_url.clone(),
                 tokens: !issuers.is_empty(),
-                login: provider.is_some(),
+                login: !providers.is_empty(),
             },
             bearer: Bearer::new(issuers, config.auth.clock_skew.0, metrics),
             keys: ApiKeys::new(&config.auth.api_keys),

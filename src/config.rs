@@ -71,6 +71,10 @@ pub struct Config {
     /// The organisation's identity provider.
     #[serde(default)]
     pub oidc: Option<oidc::Oidc>,
+    /// Further providers that people can sign in at, besides `oidc`. Each needs a `name`; the sign-in page shows them
+    /// all.
+    #[serde(default)]
+    pub further_providers: Vec<oidc::Oidc>,
     /// The proxy as authorization server of its `mcp` routes.
     #[serde(default)]
     pub authorization_server: issuer::AuthorizationServer,

@@ -19,10 +19,12 @@ mod calls;
 mod client_auth;
 mod endpoints;
 mod flow;
+mod github;
 mod id_token;
 mod jwt;
 mod login;
 mod logout;
+mod profile;
 mod provider;
 mod refresh;
 mod site;
@@ -33,3 +35,8 @@ mod userinfo;
 pub use self::browser::{Browser, Refreshed};
 pub use self::login::Wish;
 pub use self::provider::Provider;
+
+/// The claim map of a provider as main provider: what is written, else what the product calls it.
+pub fn claim_map(config: &crate::config::oidc::Oidc) -> crate::config::oidc::ClaimMap {
+    profile::Profile::of(config).claims(&config.claims, true)
+}

@@ -12,14 +12,13 @@ use crate::authz::Policy;
 use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::issuer::AuthorizationServer;
-use crate::config::oidc::Oidc;
 use crate::config::session::Sessions as SessionConfig;
 use crate::forward::Forwarder;
 use crate::http::inbound::TrustedProxies;
 use crate::issuer::{AccessTokens, Grants, Issuer, SigningKeys};
 use crate::keys::KeyRing;
 use crate::mcp::edge::Edge;
-use crate::oidc::{Browser, Provider};
+use crate::oidc::Browser;
 use crate::proxy::{Bounds, Snapshot};
 use crate::route::Table;
 use crate::session::Sessions;
@@ -27,11 +26,15 @@ use crate::telemetry::requests::RequestMetrics;
 use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
 
+use self::providers::Providers;
+
+mod providers;
+
 /// The parts with a life of their own behind a snapshot.
 pub(super) struct Built {
     pub(super) public_url: PublicUrl,
     upstreams: Vec<Part<Backend, Upstream>>,
-    provider: Option<Part<Oidc, Provider>>,
+    providers: Providers,
     sessions: Part<SessionKey, Sessions>,
     server: Option<Part<ServerKey, LastingServer>>,
     issuer: Option<Arc<Issuer>>,
@@ -107,12 +110,12 @@ pub(super) fn build(
         .map_err(|error| StartError::Config(format!("public_url: {error}")))?;
     let (metrics, ambient) = (&lasting.metrics, &lasting.ambient);
     let upstreams = upstreams(lasting, config, old)?;
-    let provider = provider(lasting, config, old)?;
+    let providers = Providers::build(lasting, config, old.map(|old| &old.providers))?;
     let sessions = sessions(lasting, config, keys, old)?;
     let browser = Arc::new(Browser::new(
         config,
         &public_url,
-        provider.as_ref().map(|part| Arc::clone(&part.value)),
+        providers.all(),
         Arc::clone(&sessions.value),
         Arc::clone(&lasting.store),
         keys,
@@ -141,7 +144,7 @@ pub(super) fn build(
         config,
         server.as_ref().map(|server| &server.value.parts),
         &public_url,
-        provider.as_ref().map(|part| &part.value),
+        &providers.all(),
         Arc::clone(&browser),
         ambient,
         metrics,
@@ -186,7 +189,7 @@ pub(super) fn build(
         Built {
             public_url,
             upstreams,
-            provider,
+            providers,
             sessions,
             server,
             issuer,
@@ -227,26 +230,6 @@ fn upstreams(
         )?);
     }
     Ok(upstreams)
-}
-
-fn provider(
-    lasting: &Lasting,
-    config: &Config,
-    old: Option<&Built>,
-) -> Result<Option<Part<Oidc, Provider>>, StartError> {
-    match config.oidc.as_ref().filter(|_| !config.is_bypass()) {
-        None => Ok(None),
-        Some(oidc) => {
-            let before = old
-                .and_then(|old| old.provider.as_ref())
-                .filter(|_| oidc.ca_file.is_none());
-            Part::or_carry(before, oidc.clone(), &lasting.end, || {
-                Provider::new(oidc, lasting.ambient.clone(), &lasting.metrics)
-                    .map_err(StartError::Config)
-            })
-            .map(Some)
-        }
-    }
 }
 
 fn sessions(
@@ -337,11 +320,7 @@ impl Built {
                 .tracker
                 .spawn(Arc::clone(&part.value).watch(part.until.clone()));
         }
-        if let Some(part) = self.provider.as_ref().filter(|part| !part.carried) {
-            lasting
-                .tracker
-                .spawn(Arc::clone(&part.value).watch(part.until.clone()));
-        }
+        self.providers.start(lasting);
         if !self.sessions.carried {
             let (sessions, until) = (
                 Arc::clone(&self.sessions.value),
@@ -377,13 +356,7 @@ impl Built {
                 .any(|other| Arc::ptr_eq(&other.value, &part.value));
             (kept, &part.until)
         });
-        let provider = self.provider.iter().map(|part| {
-            let kept = next
-                .provider
-                .iter()
-                .any(|other| Arc::ptr_eq(&other.value, &part.value));
-            (kept, &part.until)
-        });
+        self.providers.end_what_is_not_in(&next.providers);
         let server = self.server.iter().map(|part| {
             let kept = next
                 .server
@@ -393,7 +366,6 @@ impl Built {
         });
         let kept = Arc::ptr_eq(&self.sessions.value, &next.sessions.value);
         for (kept, until) in upstreams
-            .chain(provider)
             .chain(server)
             .chain([(kept, &self.sessions.until)])
         {
@@ -421,7 +393,7 @@ impl Built {
             .iter()
             .map(|part| Arc::clone(&part.value))
             .collect();
-        let provider = self.provider.as_ref().map(|part| Arc::clone(&part.value));
+        let providers = self.providers.all();
         let store = Arc::clone(&lasting.store_state);
         let (bypass, needs_store) = (config.is_bypass(), config.health.ready_requires_store);
         let checks = move || {
@@ -439,17 +411,7 @@ impl Built {
                 },
                 needed_for_ready: false,
             }));
-            if let Some(provider) = &provider {
-                checks.push(Check {
-                    name: "identity_provider".to_owned(),
-                    status: if provider.health().is_ok() {
-                        Status::Healthy
-                    } else {
-                        Status::Unhealthy
-                    },
-                    needed_for_ready: false,
-                });
-            }
+            checks.extend(providers::checks(&providers));
             if bypass {
                 checks.push(Check {
                     name: "authentication_bypassed".to_owned(),

@@ -226,7 +226,7 @@ impl Bearer {
         }
         let facts = jwt::facts(&parsed.payload, expires).map_err(refused)?;
         let subject = Subject {
-            issuer: named.into(),
+            issuer: issuer.canonical(named),
             subject: facts.subject.as_str().into(),
         };
         let claims = Claims::read(subject, parsed.payload, &issuer.claims);

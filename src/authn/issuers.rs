@@ -15,9 +15,8 @@ use crate::config::authn::TrustedIssuer;
 use crate::config::oidc::ClaimMap;
 use crate::issuer::Lasting;
 use crate::oidc::Provider;
-use crate::oidc::discovery::Place;
 use crate::oidc::jwks::{self, Jwks};
-use crate::oidc::listed::{Listed, host};
+use crate::oidc::listed::Listed;
 use crate::telemetry::metrics::Metrics;
 
 /// Label of our own tokens in metrics.
@@ -38,10 +37,7 @@ pub(super) struct Issuer {
 }
 
 enum Keys {
-    Main {
-        provider: Arc<Provider>,
-        configured: String,
-    },
+    Provider(Arc<Provider>),
     Listed(Box<Listed>),
     /// We ourselves, for the clients of our routes.
     Own(Lasting),
@@ -63,7 +59,7 @@ impl Issuers {
     /// The error names the key and the file that cannot be used.
     pub(super) fn new(
         config: &Config,
-        provider: Option<&Arc<Provider>>,
+        providers: &[Arc<Provider>],
         own: Option<&Lasting>,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
@@ -79,18 +75,15 @@ impl Issuers {
                 keys: Keys::Own(own.clone()),
             }));
         }
-        if let (Some(provider), Some(oidc)) = (provider, &config.oidc) {
+        // A provider that signs nothing gives no tokens that could count.
+        for provider in providers.iter().filter(|provider| provider.signs()) {
             all.push(Arc::new(Issuer {
-                accepted: accepted(metrics, &host(&oidc.issuer), "bearer_jwt"),
-                label: host(&oidc.issuer),
-                audiences: oidc.audiences.clone(),
-                claims: oidc.claims.clone(),
+                accepted: accepted(metrics, provider.label(), "bearer_jwt"),
+                label: (**provider.label()).into(),
+                audiences: provider.audiences(),
+                claims: provider.claims().clone(),
                 algorithms: Vec::new(),
-                keys: Keys::Main {
-                    provider: Arc::clone(provider),
-                    configured: Place::of(&oidc.issuer)
-                        .map_or_else(|_| oidc.issuer.clone(), |place| place.issuer),
-                },
+                keys: Keys::Provider(Arc::clone(provider)),
             }));
         }
         for (at, listed) in config.auth.issuers.iter().enumerate() {
@@ -112,14 +105,7 @@ impl Issuers {
         let main = self.0.iter().find_map(|issuer| match &issuer.keys {
             // It stands first.
             Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
-            Keys::Main {
-                provider,
-                configured,
-            } => Some(
-                provider
-                    .issuer()
-                    .unwrap_or_else(|| configured.as_str().into()),
-            ),
+            Keys::Provider(provider) => Some(provider.named()),
             Keys::Listed(_) => None,
         });
         main.map_or_else(
@@ -134,7 +120,10 @@ impl Issuers {
         match self.known(named) {
             Err(NoIssuer::Unavailable) => {
                 for issuer in &self.0 {
-                    if let Keys::Main { provider, .. } = &issuer.keys {
+                    if let Keys::Provider(provider) = &issuer.keys
+                        && !provider.is_discovered()
+                        && provider.owns(named)
+                    {
                         provider.settled().await;
                     }
                 }
@@ -148,16 +137,12 @@ impl Issuers {
         if let Some(found) = self
             .0
             .iter()
-            .find(|issuer| issuer.name().as_deref() == Some(named))
+            .find(|issuer| issuer.is(named))
         {
             return Ok(found);
         }
-        let bare = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         let later = self.0.iter().any(|issuer| match &issuer.keys {
-            Keys::Main {
-                provider,
-                configured,
-            } => provider.issuer().is_none() && bare(configured) == bare(named),
+            Keys::Provider(provider) => !provider.is_discovered() && provider.owns(named),
             Keys::Listed(_) | Keys::Own(_) => false,
         });
         Err(if later {
@@ -171,7 +156,7 @@ impl Issuers {
     #[cfg(test)]
     pub(super) fn main(&self) -> Option<Arc<Provider>> {
         self.0.iter().find_map(|issuer| match &issuer.keys {
-            Keys::Main { provider, .. } => Some(Arc::clone(provider)),
+            Keys::Provider(provider) => Some(Arc::clone(provider)),
             Keys::Listed(_) | Keys::Own(_) => None,
         })
     }
@@ -179,7 +164,7 @@ impl Issuers {
     /// Keeps keys and discovery of the listed issuers fresh, until cancelled. The main provider does that itself.
     pub(super) async fn watch(&self, until: CancellationToken) {
         join_all(self.0.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Main { .. } | Keys::Own(_) => None,
+            Keys::Provider(_) | Keys::Own(_) => None,
             Keys::Listed(listed) => Some(listed.watch(until.clone())),
         }))
         .await;
@@ -220,16 +205,32 @@ impl Issuer {
     /// The exact `iss` of its tokens; `None` while it is not discovered.
     fn name(&self) -> Option<Arc<str>> {
         match &self.keys {
-            Keys::Main { provider, .. } => provider.issuer(),
+            Keys::Provider(provider) => provider.issuer(),
             Keys::Listed(listed) => Some(listed.issuer().into()),
             Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
+        }
+    }
+
+    /// Whether its tokens may name this issuer.
+    fn is(&self, named: &str) -> bool {
+        match &self.keys {
+            Keys::Provider(provider) => provider.is_discovered() && provider.owns(named),
+            Keys::Listed(_) | Keys::Own(_) => self.name().as_deref() == Some(named),
+        }
+    }
+
+    /// The one spelling of an issuer under which its people are known.
+    pub(super) fn canonical(&self, named: &str) -> Arc<str> {
+        match &self.keys {
+            Keys::Provider(provider) => provider.canonical(named),
+            Keys::Listed(_) | Keys::Own(_) => named.into(),
         }
     }
 
     /// Its keys; `None` while they are not discovered. Right after the start it waits for the first discovery.
     pub(super) async fn jwks(&self) -> Option<Arc<Jwks>> {
         match &self.keys {
-            Keys::Main { provider, .. } => provider.jwks(),
+            Keys::Provider(provider) => provider.jwks(),
             Keys::Listed(listed) => listed.jwks().await,
             Keys::Own(_) => None,
         }
@@ -239,7 +240,7 @@ impl Issuer {
     pub(super) fn own(&self) -> Option<&Lasting> {
         match &self.keys {
             Keys::Own(own) => Some(own),
-            Keys::Main { .. } | Keys::Listed(_) => None,
+            Keys::Provider(_) | Keys::Listed(_) => None,
         }
     }
 

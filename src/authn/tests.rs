@@ -212,7 +212,7 @@ impl World {
         let browser = Arc::new(Browser::new(
             &config,
             &public_url,
-            provider.clone(),
+            provider.iter().cloned().collect(),
             Arc::clone(&sessions),
             store,
             &keys,
@@ -223,7 +223,7 @@ impl World {
             &config,
             None,
             &public_url,
-            provider.as_ref(),
+            provider.as_slice(),
             browser,
             &ambient,
             &metrics,

@@ -12,6 +12,16 @@ use super::{SecretRef, Span};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Oidc {
+    /// Which product it is, for what is particular about it. `auto`: what the issuer's address tells.
+    #[serde(default)]
+    pub provider: Kind,
+    /// The provider's name in addresses of ours (`/oauth2/start?provider=NAME`): lower-case letters, digits, `-` and
+    /// `_`. Each of `further_providers` needs one; that of `oidc` is `main` unless written.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What its button says on the sign-in page. Unset: the issuer's host.
+    #[serde(default)]
+    pub label: Option<String>,
     /// The issuer, or its full `/.well-known/openid-configuration` address.
     pub issuer: String,
     /// The client registered for this proxy at the provider. Its redirect URI is
@@ -43,7 +53,7 @@ pub struct Oidc {
     pub userinfo: Userinfo,
     /// Which claims hold what.
     #[serde(default)]
-    pub claims: ClaimMap,
+    pub claims: WrittenClaims,
     /// Audiences accepted in this provider's JWT bearer tokens on every route, besides the route's own
     /// resource. The bare client id is never accepted unless written here.
     #[serde(default)]
@@ -51,6 +61,10 @@ pub struct Oidc {
     /// Further parameters for the authorization request (`audience`, `prompt`, `hd`, `access_type`).
     #[serde(default)]
     pub authorization_params: BTreeMap<String, String>,
+    /// Address of GitHub's API, where it is not `https://api.github.com` or below the issuer as GitHub Enterprise
+    /// has it. For `github` only.
+    #[serde(default)]
+    pub api_url: Option<String>,
     /// PEM file with the private CA of the provider's HTTPS addresses.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -60,6 +74,42 @@ pub struct Oidc {
     /// Where the browser goes after sign-out at the provider. Unset: a page of the proxy.
     #[serde(default)]
     pub post_logout_redirect_url: Option<String>,
+}
+
+impl Oidc {
+    /// Whether the operator left the scopes as they are.
+    pub fn has_default_scopes(&self) -> bool {
+        self.scopes == default_scopes()
+    }
+}
+
+/// Products that are known with what is particular about each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// What the issuer's address tells, else `generic`.
+    #[default]
+    Auto,
+    /// By the book.
+    Generic,
+    /// Microsoft Entra ID.
+    Entra,
+    /// Google.
+    Google,
+    /// Okta.
+    Okta,
+    /// Auth0.
+    Auth0,
+    /// Keycloak.
+    Keycloak,
+    /// authentik.
+    Authentik,
+    /// Amazon Cognito.
+    Cognito,
+    /// Dex.
+    Dex,
+    /// GitHub: plain OAuth, without OpenID Connect.
+    Github,
 }
 
 /// Client authentication at the token endpoint (OpenID Connect Core section 9).
@@ -87,6 +137,25 @@ pub enum Userinfo {
     Always,
     /// Not at all.
     Never,
+}
+
+/// Where in the claims things are, as far as it is written; what is not is as the provider has it. A path is a claim
+/// name, or names joined by dots for nested objects (`realm_access.roles`); a claim whose own name has dots is found
+/// first.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenClaims {
+    /// The e-mail address. Unset: `email`.
+    pub email: Option<String>,
+    /// The display name. Unset: `name`.
+    pub name: Option<String>,
+    /// The name people log in with. Unset: `preferred_username`; `email` at Google, `cognito:username` at Cognito,
+    /// `login` at GitHub.
+    pub preferred_username: Option<String>,
+    /// The groups: a list of texts, or one text with commas. Several paths are joined. Unset: `groups`;
+    /// `cognito:groups` at Cognito, none at Google. Groups of `further_providers` count only when they are written
+    /// here: two providers' `admins` are not the same people.
+    pub groups: Option<Vec<String>>,
 }
 
 /// Where in the claims things are. A path is a claim name, or names joined by dots for nested objects

@@ -196,6 +196,7 @@ fn check(
     };
     let issuer = text("iss")
         .filter(|issuer| ready.is_issuer(issuer))
+        .map(|issuer| ready.canonical(&issuer).to_string())
         .ok_or(Refused::Invalid("its `iss` is not the provider's"))?;
     if !is_for(claims, &provider.config().client_id) {
         return Err(Refused::Invalid("its `aud` is not this client"));

@@ -37,7 +37,8 @@ pub enum Refreshed {
 
 /// The browser's side: the endpoints under `/oauth2/`, and sessions kept fresh.
 pub struct Browser {
-    pub(super) provider: Option<Arc<Provider>>,
+    /// The main one first.
+    pub(super) providers: Arc<[Arc<Provider>]>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) store: Arc<dyn Store>,
     pub(super) tabs: Tabs,
@@ -56,12 +57,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Puts the parts together. `provider` is absent in bypass mode and when there are only API keys.
+    /// Puts the parts together. `providers` has the main one first; it is empty in bypass mode and when there are only
+    /// API keys.
     #[expect(clippy::too_many_arguments, reason = "a composition, called once")]
     pub fn new(
         config: &Config,
         public_url: &PublicUrl,
-        provider: Option<Arc<Provider>>,
+        providers: Vec<Arc<Provider>>,
         sessions: Arc<Sessions>,
         store: Arc<dyn Store>,
         keys: &KeyRing,
@@ -70,9 +72,10 @@ impl Browser {
     ) -> Self {
         let names = CookieNames::new(public_url, &config.sessions.cookie_name);
         let tasks = TaskTracker::new();
-        let refresher = provider.as_ref().map(|provider| {
+        let providers: Arc<[Arc<Provider>]> = providers.into();
+        let refresher = (!providers.is_empty()).then(|| {
             Refresher::new(
-                Arc::clone(provider),
+                Arc::clone(&providers),
                 Arc::clone(&sessions),
                 config.auth.clock_skew.0,
                 ambient.clone(),
@@ -90,7 +93,7 @@ impl Browser {
             ),
             store,
             refresher,
-            provider,
+            providers,
             sessions,
             names,
             paths: OwnPaths::new(&config.own_prefix, config.is_authorization_server()),
@@ -226,7 +229,15 @@ impl Browser {
 
     /// Whether people can sign in here.
     pub fn has_provider(&self) -> bool {
-        self.provider.is_some()
+        !self.providers.is_empty()
+    }
+
+    /// The providers that a person can choose from, each by its name in `/oauth2/start?provider=NAME` and by what its
+    /// button says. The main one is first.
+    pub fn choices(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.providers
+            .iter()
+            .map(|provider| (provider.name(), provider.title()))
     }
 
     /// Our pages.
@@ -245,9 +256,9 @@ impl Browser {
         cookie::find(headers, self.names.session()).and_then(Ticket::parse)
     }
 
-    /// The provider, for endpoints that make sense only with one.
+    /// The main provider, for endpoints that make sense only with one.
     pub(super) fn provider(&self) -> Result<&Arc<Provider>, Reject> {
-        self.provider.as_ref().ok_or_else(|| {
+        self.providers.first().ok_or_else(|| {
             Reject::new(
                 StatusCode::NOT_FOUND,
                 Code::NotFound,
@@ -259,21 +270,33 @@ impl Browser {
 
     /// The provider that an issuer is.
     pub(super) fn provider_of(&self, issuer: &str) -> Option<&Arc<Provider>> {
-        self.provider
-            .as_ref()
-            .filter(|provider| provider.owns(issuer))
+        provider_of(&self.providers, issuer)
+    }
+
+    /// The provider of a name.
+    pub(super) fn provider_named(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers
+            .iter()
+            .find(|provider| provider.name() == name)
     }
 
     pub(super) fn site(&self, headers: &HeaderMap) -> Site {
         Site::of(headers, &self.public)
     }
 
-    /// Counts an event of authentication. All values are from fixed sets.
+    /// Counts an event of authentication that no provider in particular has to do with. All values are from fixed sets.
     pub(super) fn count(&self, flow: &str, result: &str, reason: &str) {
-        let provider = self
-            .provider
-            .as_ref()
-            .map_or("none", |provider| provider.label());
+        let main = self.providers.first();
+        let label = main.map_or("none", |provider| &**provider.label());
+        self.count_for(label, flow, result, reason);
+    }
+
+    /// Counts an event of authentication at a provider.
+    pub(super) fn count_at(&self, provider: &Provider, flow: &str, result: &str, reason: &str) {
+        self.count_for(provider.label(), flow, result, reason);
+    }
+
+    fn count_for(&self, provider: &str, flow: &str, result: &str, reason: &str) {
         let labels = [
             ("provider", provider),
             ("flow", flow),
@@ -290,6 +313,19 @@ impl std::fmt::Debug for Browser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Browser")
     }
+}
+
+/// The provider that an issuer is. One that has been discovered knows it exactly, and goes first.
+pub(super) fn provider_of<'a>(
+    providers: &'a [Arc<Provider>],
+    issuer: &str,
+) -> Option<&'a Arc<Provider>> {
+    let mut owners = providers.iter().filter(|provider| provider.owns(issuer));
+    let first = owners.next();
+    first
+        .filter(|provider| provider.is_discovered())
+        .or_else(|| owners.find(|provider| provider.is_discovered()))
+        .or(first)
 }
 
 /// A redirect that is not stored and takes no referrer along: the address it leaves may hold a code.

@@ -1,16 +1,17 @@
 //! The provider sends the browser back: a code becomes tokens, tokens become claims, claims a session.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use super::browser::{Browser, only, redirect, store_unavailable};
-use super::id_token::{self, Expected, IdTokenError};
+use super::id_token::{self, Expected, IdTokenError, VerifiedIdToken};
 use super::login::redirect_uri;
 use super::provider::{Provider, Ready, unavailable};
 use super::token::{TokenError, Tokens, is_temporary, loggable};
-use super::userinfo::{self, UserinfoError};
+use super::userinfo::{self, Question, UserinfoError};
 use crate::claims::Claims;
 use crate::http::{Inbound, Request, Response};
 use crate::ids::Subject;
@@ -42,16 +43,19 @@ pub(super) async fn callback(
 ) -> Result<Response, Reject> {
     only(request, "GET")?;
     let started = Instant::now();
-    let outcome = finish(browser, inbound, request).await;
+    let mut at = browser.providers.first();
+    let outcome = finish(browser, inbound, request, &mut at).await;
     let (result, reason) = match &outcome {
         Ok((_, reason)) => ("success", *reason),
         Err(reject) => ("failure", reject.code().as_str()),
     };
-    browser.count("code", result, reason);
-    let label = browser
-        .provider
-        .as_ref()
-        .map_or("none", |provider| provider.label());
+    let label = match at {
+        Some(provider) => {
+            browser.count_at(provider, "code", result, reason);
+            provider.label()
+        }
+        None => "none",
+    };
     browser
         .metrics
         .histogram(
@@ -62,17 +66,24 @@ pub(super) async fn callback(
     outcome.map(|(response, _)| response)
 }
 
-async fn finish(
-    browser: &Browser,
+/// `at` becomes the provider that the login was begun at, once that is known.
+async fn finish<'b>(
+    browser: &'b Browser,
     inbound: &Inbound,
     request: &Request,
+    at: &mut Option<&'b Arc<Provider>>,
 ) -> Result<(Response, &'static str), Reject> {
-    let provider = browser.provider()?;
+    browser.provider()?;
     let answer = read(request.uri().query().unwrap_or_default())?;
     let headers = request.headers();
     let Some(known) = browser.tabs.recognise(&answer.state, headers) else {
         return over(browser, headers, "no cookie of this browser fits the state").await;
     };
+    let Some(provider) = browser.provider_named(&known.provider) else {
+        let why = "the provider that it was begun at is no longer configured";
+        return over(browser, headers, why).await;
+    };
+    *at = Some(provider);
     // Before the flow is used up, so that an outage costs nobody a login.
     let ready = provider.ready().await?;
     let Some(flow) = browser
@@ -194,7 +205,7 @@ fn malformed(why: &'static str) -> Reject {
 fn check_issuer(answer: &Answer, flow: &Flow, ready: &Ready) -> Result<(), Reject> {
     let why = match &answer.issuer {
         _ if flow.issuer != *ready.issuer => "the login was begun with another issuer",
-        Some(issuer) if *issuer != *ready.issuer => "`iss` names another issuer",
+        Some(issuer) if !ready.is_issuer(issuer) => "`iss` names another issuer",
         None if ready.metadata.response_has_issuer => {
             "`iss` is missing, though the provider promises it"
         }
@@ -269,60 +280,90 @@ async fn redeem(
                 failed(StatusCode::BAD_GATEWAY, error.to_string())
             }
         })?;
+    let now = browser.ambient.now();
+    let (subject, mut all, provider_session) = match provider.github() {
+        Some(api) => {
+            let person = api
+                .ask(provider.calls(), &tokens.access_token, &browser.ambient)
+                .await
+                .map_err(|error| unanswered(&error))?;
+            let subject = Subject {
+                issuer: Arc::clone(&ready.issuer),
+                subject: person.subject.as_str().into(),
+            };
+            (subject, person.claims, None)
+        }
+        None => {
+            let verified = verified(browser, provider, ready, flow, &tokens).await?;
+            let question = Question {
+                provider,
+                ready,
+                access_token: &tokens.access_token,
+                subject: &verified.subject,
+                now,
+                skew: browser.skew,
+            };
+            let mode = provider.profile().userinfo(provider.config().userinfo);
+            let extra = match &ready.metadata.userinfo_endpoint {
+                Some(endpoint) if userinfo::wanted(mode, &verified.claims, provider.claims()) => {
+                    let asked = userinfo::ask(endpoint, &question).await;
+                    Some(asked.map_err(|error| unanswered(&error))?)
+                }
+                _ => None,
+            };
+            let subject = Subject {
+                issuer: ready.canonical(verified.issuer()),
+                subject: verified.subject.as_str().into(),
+            };
+            let all = userinfo::join(&verified.claims, extra);
+            (subject, all, verified.provider_session())
+        }
+    };
+    provider
+        .profile()
+        .complete(provider.config(), &mut all)
+        .map_err(|why| failed(StatusCode::FORBIDDEN, why))?;
+    Ok(NewLogin {
+        claims: Claims::read(subject, all, provider.claims()),
+        tokens: provider_tokens(tokens, now, provider_session),
+    })
+}
+
+/// Why nobody knows who it is.
+fn unanswered(error: &UserinfoError) -> Reject {
+    match error {
+        UserinfoError::Unavailable(why) => unavailable().because(format!("userinfo: {why}")),
+        UserinfoError::Unusable(_) => failed(StatusCode::BAD_GATEWAY, error.to_string()),
+    }
+}
+
+/// The ID token of a login.
+async fn verified(
+    browser: &Browser,
+    provider: &Provider,
+    ready: &Ready,
+    flow: &Flow,
+    tokens: &Tokens,
+) -> Result<VerifiedIdToken, Reject> {
     let id_token = tokens.id_token.as_ref().ok_or_else(|| {
         failed(
             StatusCode::BAD_GATEWAY,
             "the provider gave no ID token; is the scope `openid` allowed?".to_owned(),
         )
     })?;
-    let now = browser.ambient.now();
     let expected = Expected {
-        issuer: &ready.issuer,
         client_id: &provider.config().client_id,
         nonce: Some(&Secret::new(flow.nonce.as_str())),
         access_token: &tokens.access_token,
-        now,
+        now: browser.ambient.now(),
         skew: browser.skew,
     };
-    let verified = id_token::verify(id_token, &ready.jwks, &expected).await.map_err(|error| match error {
+    id_token::verify(id_token, ready, &expected).await.map_err(|error| match error {
         IdTokenError::Invalid(_) => failed(StatusCode::BAD_GATEWAY, error.to_string()),
         IdTokenError::Keys(error) => {
             let message = "The identity provider's keys cannot be read just now, so nobody can be signed in. Try again in a moment.";
             Reject::unavailable(Code::KeysUnavailable, Fault::Provider, message).because(error.to_string())
         }
-    })?;
-    let config = provider.config();
-    let extra = match &ready.metadata.userinfo_endpoint {
-        Some(endpoint) if userinfo::wanted(config.userinfo, &verified.claims, &config.claims) => {
-            let asked = userinfo::ask(
-                provider.calls(),
-                endpoint,
-                &tokens.access_token,
-                &verified.subject,
-            )
-            .await;
-            Some(asked.map_err(|error| match error {
-                UserinfoError::Unavailable(error) => {
-                    unavailable().because(format!("userinfo: {error}"))
-                }
-                UserinfoError::Unusable(_) => failed(StatusCode::BAD_GATEWAY, error.to_string()),
-            })?)
-        }
-        _ => None,
-    };
-    let subject = Subject {
-        issuer: std::sync::Arc::clone(&ready.issuer),
-        subject: verified.subject.as_str().into(),
-    };
-    let claims = Claims::read(
-        subject,
-        userinfo::join(&verified.claims, extra),
-        &config.claims,
-    );
-    let provider_session = verified.provider_session();
-    Ok(NewLogin {
-        claims,
-        tokens: provider_tokens(tokens, now, provider_session),
     })
 }
 

@@ -123,6 +123,12 @@ impl<'c> oauth2::AsyncHttpClient<'c> for TokenEndpoint<'_> {
                 .send(Endpoint::Token, request.map(Bytes::from))
                 .await?;
             let status = answer.status();
+            // GitHub says what it refuses with 200.
+            if status.is_success() && is_oauth_error(answer.body()) {
+                let mut answer = answer.map(|body| body.to_vec());
+                *answer.status_mut() = http::StatusCode::BAD_REQUEST;
+                return Ok(answer);
+            }
             if status.is_success()
                 || (status.is_client_error() && status != 429 && is_oauth_error(answer.body()))
             {

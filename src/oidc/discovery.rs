@@ -5,7 +5,9 @@ use http::header::ACCEPT;
 use url::Url;
 
 use super::calls::{Calls, Endpoint};
+use super::github;
 use super::metadata::{Metadata, MetadataError};
+use super::profile::{Issuers, Profile};
 use crate::config::oidc::Oidc;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::fetch::{Fetch, FetchError};
@@ -23,6 +25,8 @@ pub struct Place {
     pub document: String,
     /// The issuer, give or take one final slash.
     pub issuer: String,
+    /// Whether the document may name another one.
+    rule: Issuers,
 }
 
 impl Place {
@@ -43,6 +47,7 @@ impl Place {
             return Ok(Self {
                 document: configured.to_owned(),
                 issuer: configured[..at].to_owned(),
+                rule: Issuers::Exact,
             });
         }
         if url.query().is_some() {
@@ -52,13 +57,24 @@ impl Place {
         Ok(Self {
             document: format!("{issuer}{WELL_KNOWN}"),
             issuer: configured.to_owned(),
+            rule: Issuers::Exact,
+        })
+    }
+
+    /// The same for a provider whose peculiarities are known.
+    pub(crate) fn of_provider(config: &Oidc, profile: &Profile) -> Result<Self, DiscoveryError> {
+        let place = Self::of(&config.issuer)?;
+        Ok(Self {
+            document: profile.document(&place.issuer).unwrap_or(place.document),
+            issuer: place.issuer,
+            rule: profile.issuers,
         })
     }
 
     /// Whether a document may name this issuer: the same bytes, give or take one final slash.
     fn accepts(&self, issuer: &str) -> bool {
         let bare = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
-        bare(&self.issuer) == bare(issuer)
+        bare(&self.issuer) == bare(issuer) || self.rule.accept(&self.issuer, issuer)
     }
 }
 
@@ -138,7 +154,14 @@ pub async fn probe(config: &Oidc) -> Result<Summary, DiscoveryError> {
     let fetch = Fetch::new(config.ca_file.as_deref(), config.timeout.0, MAX_ANSWER)
         .map_err(DiscoveryError::Setup)?;
     let calls = Calls::new(fetch, "probe", &Metrics::new());
-    let metadata = discover(&Place::of(&config.issuer)?, &calls).await?;
+    let profile = Profile::of(config);
+    let metadata = find(
+        &Place::of_provider(config, profile)?,
+        profile,
+        config,
+        &calls,
+    )
+    .await?;
     Ok(Summary {
         issuer: metadata.issuer.clone(),
         authorization_endpoint: metadata.authorization_endpoint.to_string(),
@@ -151,8 +174,24 @@ pub async fn probe(config: &Oidc) -> Result<Summary, DiscoveryError> {
     })
 }
 
+/// The metadata of a provider: known for one without a document, else fetched.
+pub(crate) async fn find(
+    place: &Place,
+    profile: &Profile,
+    config: &Oidc,
+    calls: &Calls,
+) -> Result<Metadata, DiscoveryError> {
+    if !profile.is_oauth_only() {
+        return discover(place, calls).await;
+    }
+    github::metadata(config).map_err(|source| DiscoveryError::Document {
+        document: place.issuer.clone(),
+        source,
+    })
+}
+
 /// Fetches and checks the document.
-pub(crate) async fn discover(place: &Place, calls: &Calls) -> Result<Metadata, DiscoveryError> {
+async fn discover(place: &Place, calls: &Calls) -> Result<Metadata, DiscoveryError> {
     let document = place.document.clone();
     let request = http::Request::get(&document)
         .header(ACCEPT, "application/json")

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::browser::{Browser, not_here, only, redirect};
+use super::login::{PROMPTS, one};
 use super::site::Site;
 use crate::clock::Timestamp;
 use crate::config::pages::Language;
@@ -60,12 +61,7 @@ pub(super) fn logo(browser: &Browser, request: &Request) -> Result<Response, Rej
 pub(super) fn language(browser: &Browser, request: &Request) -> Result<Response, Reject> {
     only(request, "GET")?;
     let query = request.uri().query().unwrap_or_default();
-    let one = |wanted: &str| {
-        let mut found =
-            url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
-        found.next().filter(|_| found.next().is_none())
-    };
-    let chosen = one("to").and_then(|(_, tag)| {
+    let chosen = one(query, "to").and_then(|tag| {
         Language::ALL
             .into_iter()
             .find(|language| language.tag() == tag)
@@ -73,8 +69,8 @@ pub(super) fn language(browser: &Browser, request: &Request) -> Result<Response,
     let chosen = chosen.ok_or_else(|| {
         Reject::bad_request("The parameter `to` names no language that there is.")
     })?;
-    let to = one("rd")
-        .and_then(|(_, to)| ReturnTo::parse(&to))
+    let to = one(query, "rd")
+        .and_then(|to| ReturnTo::parse(&to))
         .unwrap_or_else(ReturnTo::root);
     let cookie = browser.names.set_cookie(
         &browser.names.language(),
@@ -91,28 +87,40 @@ pub(super) fn language(browser: &Browser, request: &Request) -> Result<Response,
 /// The page with the sign-in buttons; `rd` goes along.
 pub(super) fn sign_in(browser: &Browser, request: &Request) -> Result<Response, Reject> {
     only(request, "GET, HEAD")?;
-    let provider = browser.provider()?;
-    let mut found =
-        url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
-            .filter(|(name, _)| name == "rd");
-    let return_to = match (found.next(), found.next()) {
-        (Some((_, value)), None) => ReturnTo::parse(&value),
-        _ => None,
+    browser.provider()?;
+    let asked = request.uri().query().unwrap_or_default();
+    let return_to = one(asked, "rd").and_then(|to| ReturnTo::parse(&to));
+    let prompt = one(asked, "prompt").filter(|prompt| PROMPTS.contains(&&**prompt));
+    // Where there is one provider only, it need not be named.
+    let several = browser.choices().count() > 1;
+    let address = |own: Own, provider: Option<&str>| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let pairs = [
+            ("provider", provider),
+            ("rd", return_to.as_ref().map(ReturnTo::as_str)),
+            ("prompt", prompt.as_deref()),
+        ];
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        let (path, query) = (browser.paths.path(own), query.finish());
+        if query.is_empty() {
+            path
+        } else {
+            format!("{path}?{query}")
+        }
     };
-    let query = return_to.map(|to| {
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("rd", to.as_str())
-            .finish();
-        format!("?{query}")
-    });
-    let query = query.unwrap_or_default();
-    let start = format!("{}{query}", browser.paths.path(Own::Start));
-    let here = format!("{}{query}", browser.paths.path(Own::SignIn));
+    let here = address(Own::SignIn, None);
     let view = browser.pages.view(request.headers(), None, Some(&here));
-    let choices = vec![Choice {
-        label: provider.label().to_string(),
-        href: start,
-    }];
+    let choices = browser
+        .choices()
+        .map(|(name, label)| Choice {
+            label: label.to_owned(),
+            href: address(Own::Start, several.then_some(name)),
+        })
+        .collect();
     Ok(browser.pages.sign_in(&view, &SignIn { choices }))
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Begun {
 /// A flow that this browser began, as its cookie says.
 pub(crate) struct Known {
     state: String,
+    /// The name of the provider that it was begun at.
+    pub(crate) provider: String,
     /// The cookie's name, to remove it.
     pub(crate) cookie: String,
 }
@@ -49,6 +51,7 @@ pub(crate) struct Known {
 #[derive(Serialize, Deserialize)]
 struct Mark {
     state: String,
+    provider: String,
     started: Timestamp,
 }
 
@@ -73,12 +76,14 @@ impl Tabs {
     pub(crate) async fn begin(
         &self,
         flow: &Flow,
+        provider: &str,
         headers: &HeaderMap,
     ) -> Result<Begun, Unavailable> {
         let short = u32::from_be_bytes(self.ambient.random());
         let random = URL_SAFE_NO_PAD.encode(self.ambient.random::<32>());
         let mark = Mark {
             state: format!("{short:08x}.{random}"),
+            provider: provider.to_owned(),
             started: flow.started,
         };
         self.flows.put(&mark.state, flow).await?;
@@ -105,6 +110,7 @@ impl Tabs {
         let ours = Secret::new(mark.state.as_str()) == Secret::new(state);
         (ours && self.living(&mark)).then_some(Known {
             state: mark.state,
+            provider: mark.provider,
             cookie,
         })
     }

@@ -13,13 +13,13 @@ use openidconnect::{
 };
 use serde_json::{Map, Value};
 
-use super::jwks::{Jwks, KeyError};
+use super::jwks::KeyError;
+use super::provider::Ready;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 /// What an ID token is held against.
 pub(crate) struct Expected<'a> {
-    pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     /// The nonce of the login; `None` at a refresh, where none is promised.
     pub(crate) nonce: Option<&'a Secret>,
@@ -38,6 +38,12 @@ pub(crate) struct VerifiedIdToken {
 }
 
 impl VerifiedIdToken {
+    /// Its `iss`.
+    pub(crate) fn issuer(&self) -> &str {
+        let issuer = self.claims.get("iss");
+        issuer.and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// The provider's own session.
     pub(crate) fn provider_session(&self) -> Option<String> {
         self.claims
@@ -66,10 +72,13 @@ fn invalid(why: impl std::fmt::Display) -> IdTokenError {
 /// `azp`, `exp`, `iat`, `nbf`, `nonce`, `at_hash`, `typ`, `crit`.
 pub(crate) async fn verify(
     token: &Secret,
-    jwks: &Jwks,
+    ready: &Ready,
     expected: &Expected<'_>,
 ) -> Result<VerifiedIdToken, IdTokenError> {
     let raw = token.expose_secret();
+    let jwks = ready
+        .jwks()
+        .ok_or_else(|| invalid("the provider has no keys"))?;
     let header = jsonwebtoken::decode_header(raw).map_err(invalid)?;
     // An unknown key id makes the set be read again before we look into it.
     match jwks.find(header.kid.as_deref(), header.alg).await {
@@ -81,14 +90,36 @@ pub(crate) async fn verify(
     }
     let keys = jwks.raw().await.map_err(IdTokenError::Keys)?;
     let keys: CoreJsonWebKeySet = serde_json::from_str(&keys).map_err(invalid)?;
-    check(raw, header.kid.as_deref(), &keys, expected)
+    let issuer = issuer(raw, ready)?;
+    let held = Held { expected, issuer };
+    check(raw, header.kid.as_deref(), &keys, &held)
+}
+
+/// What a token is held against, with the one of the provider's issuers that it names.
+struct Held<'a> {
+    expected: &'a Expected<'a>,
+    issuer: String,
+}
+
+/// The `iss` that the token has to have: what it says, where that is the provider's. One that stands for a tenant has to
+/// be the tenant's that the token is of (`tid`).
+fn issuer(raw: &str, ready: &Ready) -> Result<String, IdTokenError> {
+    let claims = payload(raw)?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let named = text("iss").filter(|named| ready.is_issuer(named));
+    let named = named.ok_or_else(|| invalid("its `iss` is not the provider's"))?;
+    let other = |tenant: &str| !named.split('/').any(|part| part == tenant);
+    if *named != *ready.issuer && named.contains('/') && text("tid").is_none_or(other) {
+        return Err(invalid("its `iss` is another tenant's than its `tid`"));
+    }
+    Ok(named.to_owned())
 }
 
 fn check(
     raw: &str,
     kid: Option<&str>,
     keys: &CoreJsonWebKeySet,
-    expected: &Expected<'_>,
+    held: &Held<'_>,
 ) -> Result<VerifiedIdToken, IdTokenError> {
     let token: CoreIdToken = raw.parse().map_err(invalid)?;
     let kid = kid.map(|kid| JsonWebKeyId::new(kid.to_owned()));
@@ -99,10 +130,10 @@ fn check(
         .iter()
         .filter(|key| kid.is_none() || key.key_id() == kid.as_ref())
     {
-        match check_with(&token, key, expected) {
+        match check_with(&token, key, held) {
             Ok(subject) => {
                 let claims = payload(raw)?;
-                check_rest(&claims, expected)?;
+                check_rest(&claims, held.expected)?;
                 return Ok(VerifiedIdToken { subject, claims });
             }
             Err(error) => last = error,
@@ -114,10 +145,11 @@ fn check(
 fn check_with(
     token: &CoreIdToken,
     key: &CoreJsonWebKey,
-    expected: &Expected<'_>,
+    held: &Held<'_>,
 ) -> Result<String, IdTokenError> {
     use CoreJwsSigningAlgorithm as Alg;
-    let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(invalid)?;
+    let expected = held.expected;
+    let issuer = IssuerUrl::new(held.issuer.clone()).map_err(invalid)?;
     let client = ClientId::new(expected.client_id.to_owned());
     let skew = i64::try_from(expected.skew.as_secs()).unwrap_or(0);
     let now = expected.now;

@@ -13,7 +13,6 @@ use super::browser::{Browser, only, redirect, store_unavailable};
 use super::client_auth::Proof;
 use super::provider::{Provider, Ready};
 use super::token::oauth_client;
-use crate::config::oidc::Oidc;
 use crate::http::{Request, Response};
 use crate::paths::Own;
 use crate::reject::Reject;
@@ -36,20 +35,43 @@ pub struct Wish<'a> {
     pub ui_locales: Option<&'a str>,
 }
 
-/// `/oauth2/start?rd=…`: begins a login and sends the browser to the provider.
+/// `/oauth2/start?rd=…&provider=…`: begins a login and sends the browser to the provider.
 pub(super) async fn start(browser: &Browser, request: Request) -> Result<Response, Reject> {
     only(&request, "GET, POST")?;
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let prompt = one(&query, "prompt").filter(|prompt| PROMPTS.contains(&&**prompt));
+    let wish = Wish {
+        prompt: prompt.as_deref(),
+        ..Wish::default()
+    };
+    let named = one(&query, "provider");
     let (headers, return_to) = return_address(request).await?;
-    begin(
-        browser,
-        &headers,
-        return_to.as_ref().map_or("/", ReturnTo::as_str),
-        Wish::default(),
-    )
-    .await
+    let to = return_to.as_ref().map_or("/", ReturnTo::as_str);
+    let Some(named) = named else {
+        return begin(browser, &headers, to, wish).await;
+    };
+    browser.provider()?;
+    let provider = browser.provider_named(&named).ok_or_else(|| {
+        Reject::bad_request("The parameter `provider` names no identity provider of this service.")
+    })?;
+    begin_at(browser, provider, &headers, to, wish).await
 }
 
-/// Begins a login after which the browser goes to `return_to`, or to `/` when that could lead elsewhere.
+/// What our own pages may wish for in an address.
+pub(super) const PROMPTS: [&str; 2] = ["login", "select_account"];
+
+/// A parameter of a query that is there once.
+pub(super) fn one(query: &str, wanted: &str) -> Option<String> {
+    let mut found =
+        url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value.into_owned()),
+        _ => None,
+    }
+}
+
+/// Begins a login after which the browser goes to `return_to`, or to `/` when that could lead elsewhere. Where there are
+/// several providers, the person chooses first.
 pub(super) async fn begin(
     browser: &Browser,
     headers: &HeaderMap,
@@ -57,6 +79,29 @@ pub(super) async fn begin(
     wish: Wish<'_>,
 ) -> Result<Response, Reject> {
     let provider = browser.provider()?;
+    if browser.providers.len() == 1 {
+        return begin_at(browser, provider, headers, return_to, wish).await;
+    }
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("rd", return_to);
+    if let Some(prompt) = wish.prompt.filter(|prompt| PROMPTS.contains(prompt)) {
+        query.append_pair("prompt", prompt);
+    }
+    let page = browser.paths.path(Own::SignIn);
+    redirect(
+        StatusCode::FOUND,
+        &format!("{page}?{}", query.finish()),
+        Vec::new(),
+    )
+}
+
+async fn begin_at(
+    browser: &Browser,
+    provider: &Provider,
+    headers: &HeaderMap,
+    return_to: &str,
+    wish: Wish<'_>,
+) -> Result<Response, Reject> {
     let ready = provider.ready().await?;
     let return_to = ReturnTo::parse(return_to).unwrap_or_else(ReturnTo::root);
     let random = || URL_SAFE_NO_PAD.encode(browser.ambient.random::<32>());
@@ -69,7 +114,7 @@ pub(super) async fn begin(
     };
     let begun = browser
         .tabs
-        .begin(&flow, headers)
+        .begin(&flow, provider.name(), headers)
         .await
         .map_err(|error| store_unavailable(&error))?;
     let url = authorization_url(
@@ -80,7 +125,7 @@ pub(super) async fn begin(
         &begun.state,
         wish,
     )?;
-    browser.count("code", "started", "none");
+    browser.count_at(provider, "code", "started", "none");
     redirect(StatusCode::FOUND, url.as_str(), begun.cookies)
 }
 
@@ -127,25 +172,22 @@ fn authorization_url(
     let challenge =
         PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(flow.verifier.clone()));
     let state = state.expose_secret().to_owned();
+    let profile = provider.profile();
+    let scopes = profile.scopes(config, &ready.metadata.scopes_supported);
     let mut request = client
         .authorize_url(|| CsrfToken::new(state))
         .set_pkce_challenge(challenge)
-        .add_extra_param("nonce", flow.nonce.as_str())
-        .add_scopes(scopes(config, &ready.metadata.scopes_supported).map(Scope::new));
-    let wishes = [("prompt", wish.prompt), ("ui_locales", wish.ui_locales)];
-    for (name, value) in wishes {
-        if let Some(value) = value {
-            request = request.add_extra_param(name, value);
-        }
+        .add_scopes(scopes.into_iter().map(Scope::new));
+    if !profile.is_oauth_only() {
+        request = request.add_extra_param("nonce", flow.nonce.as_str());
     }
-    let wished = |name: &str| {
-        wishes
-            .iter()
-            .any(|(wish, value)| *wish == name && value.is_some())
-    };
-    for (name, value) in &config.authorization_params {
-        if !RESERVED.contains(&name.as_str()) && !wished(name) {
-            request = request.add_extra_param(name.as_str(), value.as_str());
+    if let Some(locales) = wish.ui_locales {
+        request = request.add_extra_param("ui_locales", locales);
+    }
+    for (name, value) in profile.parameters(config, wish.prompt) {
+        let wished = name == "ui_locales" && wish.ui_locales.is_some();
+        if !RESERVED.contains(&name.as_str()) && !wished {
+            request = request.add_extra_param(name, value);
         }
     }
     Ok(request.url().0)
@@ -164,52 +206,9 @@ const RESERVED: [&str; 9] = [
     "state",
 ];
 
-/// `openid` always; `offline_access` where the provider offers it and the operator lets it be; the configured
-/// ones, each once.
-fn scopes(config: &Oidc, supported: &[String]) -> impl Iterator<Item = String> {
-    let offered = supported.iter().any(|scope| scope == "offline_access");
-    let offline = (offered && config.offline_access).then_some("offline_access");
-    let mut all: Vec<String> = vec!["openid".to_owned()];
-    for scope in config.scopes.iter().map(String::as_str).chain(offline) {
-        if !all.iter().any(|each| each == scope) {
-            all.push(scope.to_owned());
-        }
-    }
-    all.into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scopes_are_asked_for_once_and_offline_access_where_offered() {
-        let own = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let config = |configured: &[&str], offline: bool| -> Oidc {
-            serde_json::from_value(serde_json::json!({
-                "issuer": "https://idp.example", "client_id": "x", "scopes": configured,
-                "offline_access": offline,
-            }))
-            .unwrap()
-        };
-        let ask = |configured: &[&str], supported: &[&str]| {
-            scopes(&config(configured, true), &own(supported))
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        let without: Vec<_> =
-            scopes(&config(&["email"], false), &own(&["offline_access"])).collect();
-        assert_eq!(without, ["openid", "email"]);
-        assert_eq!(ask(&["openid", "email"], &[]), "openid email");
-        assert_eq!(
-            ask(&["email"], &["openid", "offline_access"]),
-            "openid email offline_access"
-        );
-        assert_eq!(
-            ask(&["offline_access", "email", "email"], &["offline_access"]),
-            "openid offline_access email"
-        );
-    }
 
     #[tokio::test]
     async fn a_return_address_is_taken_once_and_only_on_our_origin() {

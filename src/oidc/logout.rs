@@ -1,5 +1,7 @@
 //! Signing out: here, and at the provider (OpenID Connect RP-Initiated Logout 1.0).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -7,6 +9,8 @@ use url::Url;
 
 use super::browser::{Browser, add_cookies, only, redirect, store_unavailable};
 use super::login::return_address;
+use super::profile::SignOut as AtProvider;
+use super::provider::{Provider, Ready};
 use super::site::Site;
 use crate::http::pages::{Account, SignOut, SignedOut, View};
 use crate::http::{Request, Response};
@@ -55,6 +59,11 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
     if !meant {
         return confirm(browser, &view, &ticket, return_to.as_ref()).await;
     }
+    let before = browser
+        .sessions
+        .find(&ticket)
+        .await
+        .map_err(|error| store_unavailable(&error))?;
     let tokens = browser
         .sessions
         .end(&ticket)
@@ -71,12 +80,21 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
     );
     let mut cookies = browser.tabs.forget_all(&headers);
     cookies.extend(browser.names.clear_cookie(browser.names.session()));
-    let hint = tokens.and_then(|tokens| tokens.id_token);
+    let provider = before.and_then(|session| {
+        let found = browser.provider_of(&session.claims.subject.issuer);
+        found.map(Arc::clone)
+    });
+    let Some((provider, tokens)) = provider.zip(tokens) else {
+        return signed_out(browser, &view, return_to.as_ref(), cookies);
+    };
     // A sign-out right after the start still leads to the provider's own.
-    if let Some(provider) = &browser.provider {
-        provider.settled().await;
-    }
-    match hint.and_then(|hint| at_provider(browser, &hint, return_to.as_ref())) {
+    provider.settled().await;
+    match at_provider(
+        browser,
+        &provider,
+        tokens.id_token.as_ref(),
+        return_to.as_ref(),
+    ) {
         Some(url) => redirect(found(post), url.as_str(), cookies),
         None => signed_out(browser, &view, return_to.as_ref(), cookies),
     }
@@ -136,12 +154,12 @@ fn signed_out(
     if let Some(to) = return_to {
         return redirect(StatusCode::SEE_OTHER, to.as_str(), cookies);
     }
-    let provider = browser
-        .provider
-        .as_ref()
-        .and_then(|provider| provider.ready_now().ok());
+    let has_sign_out = |provider: &Arc<Provider>| {
+        let ready = provider.ready_now();
+        ready.is_ok_and(|ready| place(provider, &ready).is_some())
+    };
     let page = SignedOut {
-        at_provider: provider.is_some_and(|ready| ready.metadata.end_session_endpoint.is_some()),
+        at_provider: browser.providers.iter().any(has_sign_out),
         sign_in: &browser.paths.path(Own::SignIn),
     };
     let mut response = browser.pages.signed_out(view, &page);
@@ -149,24 +167,52 @@ fn signed_out(
     Ok(response)
 }
 
-/// Where the provider ends its own session. The return address travels along, sealed, as `state`.
-fn at_provider(browser: &Browser, hint: &Secret, return_to: Option<&ReturnTo>) -> Option<Url> {
-    let provider = browser.provider.as_ref()?;
+/// Where the provider of a login ends its own session. By the book the return address travels along, sealed, as `state`;
+/// an address of the provider's own has no place for it.
+fn at_provider(
+    browser: &Browser,
+    provider: &Provider,
+    hint: Option<&Secret>,
+    return_to: Option<&ReturnTo>,
+) -> Option<Url> {
     let ready = provider.ready_now().ok()?;
-    let mut url = ready.metadata.end_session_endpoint.clone()?;
+    let (mut url, back_name) = place(provider, &ready)?;
     let config = provider.config();
     let back = config
         .post_logout_redirect_url
         .clone()
         .unwrap_or_else(|| browser.public.join(&browser.paths.path(Own::SignOut)));
-    let errand = return_to.map_or("", ReturnTo::as_str);
-    let state = URL_SAFE_NO_PAD.encode(browser.errands.seal(ERRAND, errand.as_bytes()));
-    url.query_pairs_mut()
-        .append_pair("id_token_hint", hint.expose_secret())
-        .append_pair("client_id", &config.client_id)
-        .append_pair("post_logout_redirect_uri", &back)
-        .append_pair("state", &state);
+    let mut query = url.query_pairs_mut();
+    if let Some(back_name) = back_name {
+        query
+            .append_pair("client_id", &config.client_id)
+            .append_pair(back_name, &back);
+    } else {
+        let errand = return_to.map_or("", ReturnTo::as_str);
+        let state = URL_SAFE_NO_PAD.encode(browser.errands.seal(ERRAND, errand.as_bytes()));
+        query
+            .append_pair("id_token_hint", hint?.expose_secret())
+            .append_pair("client_id", &config.client_id)
+            .append_pair("post_logout_redirect_uri", &back)
+            .append_pair("state", &state);
+    }
+    drop(query);
     Some(url)
+}
+
+/// The address for signing out, and what the address to come back to is called at one of the provider's own.
+fn place(provider: &Provider, ready: &Ready) -> Option<(Url, Option<&'static str>)> {
+    let metadata = &ready.metadata;
+    let named = metadata.end_session_endpoint.clone();
+    match provider.profile().sign_out {
+        AtProvider::Own { path, back, always } if always || named.is_none() => {
+            let mut url = metadata.authorization_endpoint.clone();
+            url.set_path(path);
+            url.set_query(None);
+            Some((url, Some(back)))
+        }
+        AtProvider::Standard | AtProvider::Own { .. } => named.map(|url| (url, None)),
+    }
 }
 
 /// The return address that came back from the provider; only one that we sealed counts.

@@ -1,9 +1,13 @@
 //! The provider's discovery document (OpenID Connect Discovery 1.0 section 3): what we need of it, checked.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 use url::{Host, Url};
+
+/// What stands for the tenant in the issuer of a multi-tenant document.
+pub(crate) const TENANT_TEMPLATE: &str = "{tenantid}";
 
 /// What a provider says about itself. Every URL was checked when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +18,8 @@ pub struct Metadata {
     pub authorization_endpoint: Url,
     /// Where codes and refresh tokens are redeemed.
     pub token_endpoint: Url,
-    /// Where its keys are.
-    pub jwks_uri: Url,
+    /// Where its keys are; a provider without OpenID Connect has none.
+    pub jwks_uri: Option<Url>,
     /// Where claims can be asked for.
     pub userinfo_endpoint: Option<Url>,
     /// Where browsers go to log out (RP-Initiated Logout 1.0).
@@ -63,7 +67,7 @@ impl Metadata {
         Ok(Self {
             authorization_endpoint: required(&all, "authorization_endpoint", plain)?,
             token_endpoint: required(&all, "token_endpoint", plain)?,
-            jwks_uri: required(&all, "jwks_uri", plain)?,
+            jwks_uri: Some(required(&all, "jwks_uri", plain)?),
             userinfo_endpoint: optional(&all, "userinfo_endpoint", plain)?,
             end_session_endpoint: optional(&all, "end_session_endpoint", plain)?,
             scopes_supported: texts(&all, "scopes_supported").unwrap_or_default(),
@@ -123,7 +127,13 @@ fn check_all(all: &Map<String, Value>, plain: bool, depth: usize) -> Result<(), 
                 if !text.is_empty()
                     && (name == "issuer" || NAMES.iter().any(|n| name.ends_with(n))) =>
             {
-                checked_url(name, text, plain)?;
+                // A multi-tenant document of Entra ID names a template; whether it may is judged with the issuer.
+                let text = if name == "issuer" {
+                    Cow::Owned(text.replace(TENANT_TEMPLATE, "tenant"))
+                } else {
+                    Cow::Borrowed(text.as_str())
+                };
+                checked_url(name, &text, plain)?;
             }
             // RFC 8705 section 5 nests addresses once (`mtls_endpoint_aliases`).
             Value::Object(inner) if depth == 0 => check_all(inner, plain, 1)?,

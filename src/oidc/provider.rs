@@ -10,13 +10,15 @@ use url::Url;
 
 use super::calls::Calls;
 use super::client_auth::Credentials;
-use super::discovery::{DiscoveryError, MAX_ANSWER, Place, discover};
+use super::discovery::{DiscoveryError, MAX_ANSWER, Place, find};
 use super::first::FirstAttempt;
+use super::github;
 use super::jwks::Jwks;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, TENANT_TEMPLATE};
+use super::profile::{Issuers, Profile};
 use super::token::Caller;
 use crate::clock::Ambient;
-use crate::config::oidc::Oidc;
+use crate::config::oidc::{ClaimMap, Oidc};
 use crate::reject::{Code, Fault, Reject};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::fetch::Fetch;
@@ -27,9 +29,15 @@ const REFRESH: Duration = Duration::from_secs(3600);
 /// First and longest pause after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The configured provider.
+/// The name of the main provider where none is written.
+pub(crate) const MAIN: &str = "main";
+
+/// A configured provider.
 pub struct Provider {
     config: Oidc,
+    profile: &'static Profile,
+    claims: ClaimMap,
+    github: Option<github::Api>,
     place: Place,
     label: Arc<str>,
     credentials: Credentials,
@@ -48,23 +56,29 @@ pub struct Provider {
 pub(crate) struct Ready {
     pub(crate) metadata: Metadata,
     pub(crate) issuer: Arc<str>,
-    pub(crate) jwks: Arc<Jwks>,
+    jwks: Option<Arc<Jwks>>,
+    issuers: Issuers,
 }
 
 impl Ready {
     /// Whether tokens with this `iss` are its own.
     pub(crate) fn is_issuer(&self, issuer: &str) -> bool {
-        *self.issuer == *issuer
+        self.issuers.hold(&self.issuer, issuer)
+    }
+
+    /// The one spelling of an issuer of its own.
+    pub(crate) fn canonical(&self, issuer: &str) -> Arc<str> {
+        self.issuers.canonical(&self.issuer, issuer).into()
     }
 
     /// Its keys.
     pub(crate) fn jwks(&self) -> Option<&Arc<Jwks>> {
-        Some(&self.jwks)
+        self.jwks.as_ref()
     }
 }
 
 impl Provider {
-    /// Makes the value; [`Self::watch`] does the discovery.
+    /// The main provider; [`Self::watch`] does the discovery.
     ///
     /// # Errors
     /// What in the configuration cannot be used (address, CA file, private key), with its key.
@@ -73,7 +87,32 @@ impl Provider {
         ambient: Ambient,
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Self>, String> {
-        let place = Place::of(&config.issuer).map_err(|error| error.to_string())?;
+        Self::make(config, true, ambient, metrics)
+    }
+
+    /// A further provider. Its groups count only where its claim map names them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn further(
+        config: &Oidc,
+        ambient: Ambient,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, String> {
+        Self::make(config, false, ambient, metrics)
+    }
+
+    fn make(
+        config: &Oidc,
+        main: bool,
+        ambient: Ambient,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, String> {
+        let profile = Profile::of(config);
+        let place = Place::of_provider(config, profile).map_err(|error| error.to_string())?;
+        for dropped in profile.dropped(config) {
+            tracing::warn!(parameter = %dropped, "the provider refuses sign-ins with this parameter of oidc.authorization_params, so it is not sent");
+        }
         let fetch = Fetch::new(config.ca_file.as_deref(), config.timeout.0, MAX_ANSWER)
             .map_err(|error| format!("oidc.ca_file: {error}"))?;
         let label: Arc<str> = Url::parse(&config.issuer)
@@ -84,6 +123,9 @@ impl Provider {
             credentials: Credentials::new(config)?,
             calls: Calls::new(fetch.clone(), &label, metrics),
             config: config.clone(),
+            claims: profile.claims(&config.claims, main),
+            github: profile.is_oauth_only().then(|| github::Api::new(config)),
+            profile,
             place,
             label,
             fetch,
@@ -101,7 +143,7 @@ impl Provider {
     pub async fn watch(self: Arc<Self>, until: CancellationToken) {
         let mut failures = 0;
         while let Some(outcome) = until
-            .run_until_cancelled(discover(&self.place, &self.calls))
+            .run_until_cancelled(find(&self.place, self.profile, &self.config, &self.calls))
             .await
         {
             let pause = match outcome {
@@ -136,12 +178,41 @@ impl Provider {
         self.first.wait().await;
     }
 
-    /// The provider's exact issuer, once discovered.
+    /// The provider's exact issuer, once discovered. One that stands for many tenants goes by its configured name.
     pub fn issuer(&self) -> Option<Arc<str>> {
-        self.ready
-            .load()
-            .as_ref()
-            .map(|ready| Arc::clone(&ready.issuer))
+        let ready = self.ready.load();
+        let issuer = ready.as_ref().map(|ready| &ready.issuer)?;
+        Some(if issuer.contains(TENANT_TEMPLATE) {
+            self.place.issuer.as_str().into()
+        } else {
+            Arc::clone(issuer)
+        })
+    }
+
+    /// Whether discovery has worked.
+    pub(crate) fn is_discovered(&self) -> bool {
+        self.ready.load().is_some()
+    }
+
+    /// Its issuer as far as it is known: the discovered one, else the configured one.
+    pub(crate) fn named(&self) -> Arc<str> {
+        self.issuer()
+            .unwrap_or_else(|| self.place.issuer.as_str().into())
+    }
+
+    /// Whether it signs tokens at all.
+    pub(crate) fn signs(&self) -> bool {
+        !self.profile.is_oauth_only()
+    }
+
+    /// Its name in addresses of ours.
+    pub fn name(&self) -> &str {
+        self.config.name.as_deref().unwrap_or(MAIN)
+    }
+
+    /// What its button says.
+    pub fn title(&self) -> &str {
+        self.config.label.as_deref().unwrap_or(&self.label)
     }
 
     /// The provider's keys, once discovered.
@@ -149,7 +220,7 @@ impl Provider {
         self.ready
             .load()
             .as_ref()
-            .map(|ready| Arc::clone(&ready.jwks))
+            .and_then(|ready| ready.jwks.clone())
     }
 
     /// Whether discovery has worked (for health), with the last error otherwise.
@@ -184,8 +255,39 @@ impl Provider {
         let bare = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         match &*self.ready.load() {
             Some(ready) => ready.is_issuer(issuer),
-            None => bare(&self.place.issuer) == bare(issuer),
+            None => {
+                bare(&self.place.issuer) == bare(issuer)
+                    || self.profile.issuers.accept(&self.place.issuer, issuer)
+            }
         }
+    }
+
+    /// The one spelling of an issuer that it [`Self::owns`].
+    pub(crate) fn canonical(&self, issuer: &str) -> Arc<str> {
+        match &*self.ready.load() {
+            Some(ready) => ready.canonical(issuer),
+            None => issuer.into(),
+        }
+    }
+
+    /// What is particular about it.
+    pub(crate) fn profile(&self) -> &'static Profile {
+        self.profile
+    }
+
+    /// Which claims hold what.
+    pub(crate) fn claims(&self) -> &ClaimMap {
+        &self.claims
+    }
+
+    /// Audiences of its bearer tokens that are accepted on every route.
+    pub(crate) fn audiences(&self) -> Vec<String> {
+        self.profile.audiences(&self.config)
+    }
+
+    /// The API that tells who somebody is, where no ID token does.
+    pub(crate) fn github(&self) -> Option<&github::Api> {
+        self.github.as_ref()
     }
 
     pub(crate) fn config(&self) -> &Oidc {
@@ -220,14 +322,16 @@ impl Provider {
             return;
         }
         let jwks = match &before {
-            Some(ready) if ready.metadata.jwks_uri == metadata.jwks_uri => Arc::clone(&ready.jwks),
-            _ => Jwks::new(
-                &self.label,
-                metadata.jwks_uri.to_string(),
-                self.fetch.clone(),
-                self.ambient.clone(),
-                &self.metrics,
-            ),
+            Some(ready) if ready.metadata.jwks_uri == metadata.jwks_uri => ready.jwks.clone(),
+            _ => metadata.jwks_uri.as_ref().map(|uri| {
+                Jwks::new(
+                    &self.label,
+                    uri.to_string(),
+                    self.fetch.clone(),
+                    self.ambient.clone(),
+                    &self.metrics,
+                )
+            }),
         };
         tracing::info!(issuer = %metadata.issuer, "the identity provider is discovered");
         let issuer = metadata.issuer.as_str().into();
@@ -235,6 +339,7 @@ impl Provider {
             metadata,
             issuer,
             jwks,
+            issuers: self.profile.issuers,
         })));
     }
 

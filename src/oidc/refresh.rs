@@ -35,7 +35,7 @@ const MAX_PAUSES: usize = 10_000;
 
 /// Keeps logins fresh.
 pub(super) struct Refresher {
-    provider: Arc<Provider>,
+    providers: Arc<[Arc<Provider>]>,
     sessions: Arc<Sessions>,
     skew: Duration,
     ambient: Ambient,
@@ -106,7 +106,7 @@ impl Life {
 
 impl Refresher {
     pub(super) fn new(
-        provider: Arc<Provider>,
+        providers: Arc<[Arc<Provider>]>,
         sessions: Arc<Sessions>,
         skew: Duration,
         ambient: Ambient,
@@ -114,7 +114,7 @@ impl Refresher {
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
-            provider,
+            providers,
             sessions,
             skew,
             ambient,
@@ -209,9 +209,9 @@ impl Refresher {
         }
     }
 
-    fn count(&self, result: &str, reason: &str) {
+    fn count(&self, provider: &Provider, result: &str, reason: &str) {
         let labels = [
-            ("provider", &**self.provider.label()),
+            ("provider", &**provider.label()),
             ("flow", "refresh"),
             ("result", result),
             ("reason", reason),

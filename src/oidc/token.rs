@@ -168,7 +168,7 @@ fn read(response: &Response) -> Tokens {
 fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> TokenError {
     match error {
         RequestTokenError::ServerResponse(answer) => {
-            let code = answer.error().to_string();
+            let code = by_the_book(answer.error().as_ref());
             let description = loggable(answer.error_description().map_or("", String::as_str));
             match answer.error() {
                 BasicErrorResponseType::Extension(code) if is_temporary(code) => {
@@ -185,6 +185,16 @@ fn failure(error: RequestTokenError<CallError, BasicErrorResponse>) -> TokenErro
         RequestTokenError::Parse(error, _) => TokenError::Unusable(error.to_string()),
         RequestTokenError::Other(what) => TokenError::Unusable(loggable(&what)),
     }
+}
+
+/// The standard code for what GitHub calls otherwise.
+fn by_the_book(code: &str) -> String {
+    match code {
+        "bad_verification_code" | "bad_refresh_token" => "invalid_grant",
+        "incorrect_client_credentials" => "invalid_client",
+        other => other,
+    }
+    .to_owned()
 }
 
 /// Codes that tell of trouble at the provider, not of the request (RFC 6749 section 4.1.2.1).

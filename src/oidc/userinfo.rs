@@ -1,13 +1,18 @@
 //! The userinfo endpoint (OpenID Connect Core section 5.3), and how its claims join those of the ID token.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::calls::{CallError, Calls, Endpoint};
+use super::calls::{CallError, Endpoint};
+use super::jwt::{self, JwtError, Unverified};
+use super::provider::{Provider, Ready};
 use crate::claims::lookup;
+use crate::clock::Timestamp;
 use crate::config::oidc::{ClaimMap, Userinfo};
 use crate::secret::Secret;
 
@@ -36,10 +41,35 @@ const ABOUT_THE_TOKEN: [&str; 16] = [
 pub(crate) enum UserinfoError {
     /// Nobody knows: try again later.
     #[error("the userinfo endpoint is in trouble: {0}")]
-    Unavailable(#[from] CallError),
+    Unavailable(String),
     /// The answer cannot be used, or is about somebody else.
     #[error("the userinfo endpoint's answer cannot be used: {0}")]
     Unusable(String),
+}
+
+impl From<CallError> for UserinfoError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<JwtError> for UserinfoError {
+    fn from(error: JwtError) -> Self {
+        match error {
+            JwtError::Invalid(why) => Self::Unusable(why.to_owned()),
+            JwtError::Keys(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Whom is asked about whom.
+pub(crate) struct Question<'a> {
+    pub(crate) provider: &'a Provider,
+    pub(crate) ready: &'a Ready,
+    pub(crate) access_token: &'a Secret,
+    pub(crate) subject: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) skew: Duration,
 }
 
 /// Whether userinfo is to be asked, given the claims so far.
@@ -57,29 +87,39 @@ pub(crate) fn wanted(mode: Userinfo, claims: &Map<String, Value>, map: &ClaimMap
     }
 }
 
-/// Asks for the claims of `subject`. An answer about anybody else is refused (section 5.3.2).
+/// Asks for the claims of a subject. An answer about anybody else is refused (section 5.3.2). A signed answer is
+/// verified as an ID token is.
 pub(crate) async fn ask(
-    calls: &Calls,
     endpoint: &Url,
-    access_token: &Secret,
-    subject: &str,
+    question: &Question<'_>,
 ) -> Result<Map<String, Value>, UserinfoError> {
+    let Question {
+        provider,
+        access_token,
+        subject,
+        ..
+    } = question;
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", access_token.expose_secret()))
         .map_err(|_| {
             UserinfoError::Unusable("the access token does not fit into a header".to_owned())
         })?;
     bearer.set_sensitive(true);
     let request = http::Request::get(endpoint.as_str())
-        .header(ACCEPT, "application/json")
+        .header(ACCEPT, "application/json, application/jwt;q=0.9")
         .header(AUTHORIZATION, bearer)
         .body(Bytes::new())
         .map_err(|error| UserinfoError::Unusable(error.to_string()))?;
-    let answer = calls
+    let answer = provider
+        .calls()
         .send(Endpoint::Userinfo, request)
         .await
         .map_err(CallError::from)?;
     let status = answer.status();
     match status {
+        StatusCode::OK if is_signed(&answer) => {
+            let claims = verified(answer.body(), question).await?;
+            about(claims, subject)
+        }
         StatusCode::OK => read(answer.body(), subject),
         StatusCode::UNAUTHORIZED => Err(UserinfoError::Unusable(
             "it does not take the access token (401)".to_owned(),
@@ -88,9 +128,54 @@ pub(crate) async fn ask(
     }
 }
 
+fn is_signed(answer: &http::Response<Bytes>) -> bool {
+    let typed = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    typed
+        .and_then(|typed| typed.split(';').next())
+        .is_some_and(|typed| typed.trim().eq_ignore_ascii_case("application/jwt"))
+}
+
+/// Signature, `iss`, `aud`, and the times that are there.
+async fn verified(
+    body: &[u8],
+    question: &Question<'_>,
+) -> Result<Map<String, Value>, UserinfoError> {
+    let wrong = |why: &str| UserinfoError::Unusable(why.to_owned());
+    let Question {
+        ready, now, skew, ..
+    } = question;
+    let text = std::str::from_utf8(body).map_err(|_| wrong("it is no text"))?;
+    let token = Unverified::parse(text.trim())?;
+    let jwks = ready
+        .jwks()
+        .ok_or_else(|| wrong("the provider has no keys"))?;
+    let claims = token.verify(jwks, &["JWT"]).await?;
+    let issuer = claims.get("iss").and_then(Value::as_str);
+    if !issuer.is_some_and(|issuer| ready.is_issuer(issuer)) {
+        return Err(wrong("its `iss` is not the provider's"));
+    }
+    if !jwt::is_for(&claims, &question.provider.config().client_id) {
+        return Err(wrong("its `aud` is not this client"));
+    }
+    if jwt::time(&claims, "exp")?.is_some_and(|end| *now >= end.plus(*skew)) {
+        return Err(wrong("it has expired"));
+    }
+    if jwt::time(&claims, "nbf")?.is_some_and(|start| start > now.plus(*skew)) {
+        return Err(wrong("it is not good yet"));
+    }
+    Ok(claims)
+}
+
 fn read(body: &[u8], subject: &str) -> Result<Map<String, Value>, UserinfoError> {
     let claims: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| UserinfoError::Unusable(format!("it is not a JSON object ({error})")))?;
+    about(claims, subject)
+}
+
+fn about(claims: Map<String, Value>, subject: &str) -> Result<Map<String, Value>, UserinfoError> {
     if claims.get("sub").and_then(Value::as_str) != Some(subject) {
         return Err(UserinfoError::Unusable(
             "it is about another subject".to_owned(),

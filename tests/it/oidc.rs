@@ -4,6 +4,8 @@ mod backchannel;
 mod discovery;
 mod login;
 mod logout;
+mod profiles;
 mod refresh;
 mod secrets;
+mod several;
 mod world;

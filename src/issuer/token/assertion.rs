@@ -25,6 +25,7 @@ use crate::issuer::form::Form;
 use crate::issuer::grant::{About, Basis};
 use crate::issuer::wanted;
 use crate::keys::{KeyRing, Purpose};
+use crate::oidc::claim_map;
 use crate::oidc::jwks::{self, KeyError};
 use crate::oidc::listed::Listed;
 use crate::route::Table;
@@ -105,7 +106,7 @@ impl Assertions {
             let base = config
                 .oidc
                 .as_ref()
-                .map_or_else(ClaimMap::default, |oidc| oidc.claims.clone());
+                .map_or_else(ClaimMap::default, claim_map);
             let claims = ClaimMap {
                 groups: trusted.groups_claim.iter().cloned().collect(),
                 ..base

@@ -40,7 +40,7 @@ impl World {
     async fn begin(&self, jar: &mut Vec<(String, String)>) -> String {
         let begun = self
             .tabs
-            .begin(&self.flow("/"), &headers(jar))
+            .begin(&self.flow("/"), "main", &headers(jar))
             .await
             .unwrap();
         for line in &begun.cookies {

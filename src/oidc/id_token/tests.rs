@@ -76,17 +76,20 @@ fn verify_now(
     let nonce = Secret::new("n");
     let access = Secret::new("the access token");
     let expected = Expected {
-        issuer: ISSUER,
         client_id: "proxy",
         nonce: Some(&nonce),
         access_token: &access,
         now: Timestamp::from_secs(at),
         skew: Duration::from_secs(30),
     };
+    let held = Held {
+        expected: &expected,
+        issuer: ISSUER.to_owned(),
+    };
     let kid = jsonwebtoken::decode_header(raw)
         .ok()
         .and_then(|header| header.kid);
-    check(raw, kid.as_deref(), keys, &expected)
+    check(raw, kid.as_deref(), keys, &held)
 }
 
 #[test]

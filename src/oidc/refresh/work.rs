@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{Due, Life, Outcome, Refresher, Stage};
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::config::oidc::Userinfo;
+use crate::ids::Subject;
+use crate::oidc::browser::provider_of;
 use crate::oidc::id_token::{self, Expected};
-use crate::oidc::provider::Ready;
+use crate::oidc::provider::{Provider, Ready};
 use crate::oidc::token::{TokenError, Tokens};
-use crate::oidc::userinfo;
+use crate::oidc::userinfo::{self, Question, UserinfoError};
 use crate::secret::Secret;
 use crate::session::ProviderTokens;
 use crate::store::Unavailable;
@@ -38,6 +41,45 @@ fn is_conclusive(code: &str) -> bool {
             | "consent_required"
             | "account_selection_required"
     )
+}
+
+/// The provider of a login.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    provider: &'a Provider,
+    ready: &'a Ready,
+}
+
+/// What a refresh says about the person.
+enum Fresh {
+    /// This, by this ID token.
+    Claims(Option<Secret>, Claims),
+    /// Nothing new: the former claims stay.
+    Former,
+    /// They may not sign in any more, by what the operator demands of this provider's people.
+    Unwanted(String),
+}
+
+impl Fresh {
+    fn judged(
+        provider: &Provider,
+        subject: &Subject,
+        id_token: Option<Secret>,
+        mut all: Map<String, Value>,
+    ) -> Self {
+        match provider.profile().complete(provider.config(), &mut all) {
+            Ok(()) => Self::Claims(
+                id_token,
+                Claims::read(subject.clone(), all, provider.claims()),
+            ),
+            Err(why) => Self::Unwanted(why),
+        }
+    }
+
+    fn unread(error: &UserinfoError) -> Self {
+        tracing::warn!(%error, "claims could not be read again at a refresh; the former ones stay");
+        Self::Former
+    }
 }
 
 /// One refresh of one login.
@@ -103,6 +145,12 @@ impl Work {
     }
 
     async fn refresh(&self) -> Result<Outcome, Unavailable> {
+        let issuer = &self.claims.subject.issuer;
+        let Some(provider) = provider_of(&self.home.providers, issuer) else {
+            tracing::warn!(%issuer, "the provider of a login is no longer configured; the login is over");
+            self.home.sessions.end_login(&self.login).await?;
+            return Ok(Outcome::Changed);
+        };
         let Some((revision, old)) = self.home.sessions.tokens(&self.login).await? else {
             return Ok(Outcome::Changed);
         };
@@ -117,29 +165,35 @@ impl Work {
             // These are not the tokens that were due: another replica was faster.
             return Ok(Outcome::Changed);
         }
-        let Ok(ready) = self.home.provider.ready().await else {
-            self.home.count("failure", "provider_unavailable");
+        let count = |result, reason| self.home.count(provider, result, reason);
+        let Ok(ready) = provider.ready().await else {
+            count("failure", "provider_unavailable");
             return Ok(Outcome::Trouble(life));
         };
-        match self
-            .home
-            .provider
+        match provider
             .caller(&ready.metadata)
             .redeem_refresh(&spent)
             .await
         {
-            Ok(tokens) => self.keep(&ready, revision, &spent, old, tokens).await,
+            Ok(tokens) => {
+                let at = At {
+                    provider,
+                    ready: &ready,
+                };
+                self.keep(at, revision, &spent, old, tokens).await
+            }
             Err(TokenError::Refused { code, description }) if is_conclusive(&code) => {
+                count("failure", "refused");
                 self.end(&spent, &code, &description).await
             }
             Err(TokenError::Refused { code, description }) => {
                 tracing::error!(error = %code, %description, "the provider refused a refresh for a reason that is not the person's (is oidc.client_secret still good?); sessions are kept");
-                self.home.count("failure", "provider_refused_us");
+                count("failure", "provider_refused_us");
                 Ok(Outcome::Trouble(life))
             }
             Err(error @ (TokenError::Unavailable(_) | TokenError::Unusable(_))) => {
                 tracing::warn!(%error, "a session could not be refreshed; it is kept, and tried again");
-                self.home.count("failure", "provider_unavailable");
+                count("failure", "provider_unavailable");
                 Ok(Outcome::Trouble(life))
             }
         }
@@ -159,14 +213,13 @@ impl Work {
         }
         tracing::info!(error = %code, %description, "the provider refused a refresh; the login is over");
         self.home.sessions.end_login(&self.login).await?;
-        self.home.count("failure", "refused");
         Ok(Outcome::Changed)
     }
 
     /// Writes the new tokens down first, for the old refresh token may be spent; then sees to the claims.
     async fn keep(
         &self,
-        ready: &Ready,
+        at: At<'_>,
         revision: u64,
         spent: &Secret,
         old: ProviderTokens,
@@ -184,11 +237,20 @@ impl Work {
         if !self.write(revision, spent, &before, &kept).await? {
             return Ok(Outcome::Changed);
         }
-        if let Some((id_token, claims)) = self.claims(ready, &new, kept.id_token.as_ref()).await {
-            let kept = ProviderTokens { id_token, ..kept };
-            self.renew(&kept, &claims).await?;
+        match self.claims(at, &new, kept.id_token.as_ref()).await {
+            Fresh::Claims(id_token, claims) => {
+                let kept = ProviderTokens { id_token, ..kept };
+                self.renew(&kept, &claims).await?;
+            }
+            Fresh::Former => {}
+            Fresh::Unwanted(why) => {
+                tracing::info!(%why, "somebody may not sign in any more; the login is over");
+                self.home.count(at.provider, "failure", "refused");
+                self.home.sessions.end_login(&self.login).await?;
+                return Ok(Outcome::Changed);
+            }
         }
-        self.home.count("success", "none");
+        self.home.count(at.provider, "success", "none");
         Ok(Outcome::Changed)
     }
 
@@ -262,75 +324,75 @@ impl Work {
         }
     }
 
-    /// The new claims, with the ID token they rest on. `None`: the old ones stay.
-    async fn claims(
-        &self,
-        ready: &Ready,
-        new: &Tokens,
-        old_id_token: Option<&Secret>,
-    ) -> Option<(Option<Secret>, Claims)> {
-        let config = self.home.provider.config();
+    /// The new claims, with the ID token they rest on.
+    async fn claims(&self, at: At<'_>, new: &Tokens, old_id_token: Option<&Secret>) -> Fresh {
+        let At { provider, ready } = at;
         let subject = &self.claims.subject;
-        let fresh = self.verified(ready, new).await;
+        let profile = provider.profile();
+        if let Some(api) = provider.github() {
+            let asked = api
+                .ask(provider.calls(), &new.access_token, &self.home.ambient)
+                .await;
+            return match asked {
+                Ok(person) if *person.subject == *subject.subject => {
+                    Fresh::judged(provider, subject, None, person.claims)
+                }
+                Ok(_) => {
+                    tracing::warn!("refreshed claims are about another subject; they are dropped");
+                    Fresh::Former
+                }
+                Err(error) => Fresh::unread(&error),
+            };
+        }
+        let mode = profile.userinfo(provider.config().userinfo);
+        let fresh = self.verified(at, new).await;
         let renewed = fresh.is_some();
         let (id_token, base, asks) = if let Some(claims) = fresh {
-            let asks = userinfo::wanted(config.userinfo, &claims, &config.claims);
+            let asks = userinfo::wanted(mode, &claims, provider.claims());
             (new.id_token.clone(), claims, asks)
         } else {
-            let old = old_id_token?;
-            let asks = config.userinfo != Userinfo::Never;
-            (Some(old.clone()), id_token::stored_claims(old)?, asks)
+            let Some((old, claims)) =
+                old_id_token.and_then(|old| Some((old, id_token::stored_claims(old)?)))
+            else {
+                return Fresh::Former;
+            };
+            (Some(old.clone()), claims, mode != Userinfo::Never)
+        };
+        let question = Question {
+            provider,
+            ready,
+            access_token: &new.access_token,
+            subject: &subject.subject,
+            now: self.home.ambient.now(),
+            skew: self.home.skew,
         };
         let extra = match &ready.metadata.userinfo_endpoint {
-            Some(endpoint) if asks => {
-                let asked = userinfo::ask(
-                    self.home.provider.calls(),
-                    endpoint,
-                    &new.access_token,
-                    &subject.subject,
-                )
-                .await;
-                match asked {
-                    Ok(claims) => Some(claims),
-                    Err(error) => {
-                        tracing::warn!(%error, "claims could not be read again at a refresh; the former ones stay");
-                        return None;
-                    }
-                }
-            }
-            _ if !renewed => return None,
+            Some(endpoint) if asks => match userinfo::ask(endpoint, &question).await {
+                Ok(claims) => Some(claims),
+                Err(error) => return Fresh::unread(&error),
+            },
+            _ if !renewed => return Fresh::Former,
             _ => None,
         };
-        Some((
-            id_token,
-            Claims::read(
-                subject.clone(),
-                userinfo::join(&base, extra),
-                &config.claims,
-            ),
-        ))
+        Fresh::judged(provider, subject, id_token, userinfo::join(&base, extra))
     }
 
     /// The claims of the new ID token. One that does not count, or is about somebody else, is dropped (OpenID
     /// Connect Core section 12.2).
-    async fn verified(
-        &self,
-        ready: &Ready,
-        new: &Tokens,
-    ) -> Option<serde_json::Map<String, serde_json::Value>> {
+    async fn verified(&self, at: At<'_>, new: &Tokens) -> Option<Map<String, Value>> {
         let token = new.id_token.as_ref()?;
         let expected = Expected {
-            issuer: &ready.issuer,
-            client_id: &self.home.provider.config().client_id,
+            client_id: &at.provider.config().client_id,
             nonce: None,
             access_token: &new.access_token,
             now: self.home.ambient.now(),
             skew: self.home.skew,
         };
-        match id_token::verify(token, &ready.jwks, &expected).await {
+        let subject = &self.claims.subject;
+        match id_token::verify(token, at.ready, &expected).await {
             Ok(verified)
-                if *verified.subject == *self.claims.subject.subject
-                    && *ready.issuer == *self.claims.subject.issuer =>
+                if *verified.subject == *subject.subject
+                    && at.ready.canonical(verified.issuer()) == subject.issuer =>
             {
                 Some(verified.claims)
             }

@@ -26,11 +26,12 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::script::{AnswerIssuer, Reply, Script};
+pub(crate) use self::script::{AnswerIssuer, Product, Reply, Script};
 
 use self::keys::SigningKey;
 
 mod endpoints;
+mod github;
 mod keys;
 mod script;
 
@@ -84,10 +85,19 @@ struct Code {
     challenge: String,
     nonce: String,
     subject: String,
+    grants: Grants,
+}
+
+/// What a product gives for the authorization request that it got.
+#[derive(Clone, Copy)]
+struct Grants {
+    refresh: bool,
+    groups: bool,
 }
 
 #[derive(Clone)]
 struct Refresh {
+    grants: Grants,
     family: u64,
     subject: String,
     nonce: String,
@@ -259,13 +269,18 @@ impl Home {
         };
         self.state().calls.push(call.clone());
         let script = self.state().script.clone();
+        let own_sign_out = script.product.sign_out.map(|(path, _)| path);
         let (reply, normal): (Reply, Normal) = match path.as_str() {
-            "/.well-known/openid-configuration" => (script.discovery, Self::discovery),
+            path if path.ends_with("/.well-known/openid-configuration") => (script.discovery, Self::discovery),
             "/jwks" => (script.jwks, Self::jwks),
             "/authorize" => (Reply::Normal, Self::authorize),
             "/token" => (script.token, Self::token),
             "/userinfo" => (script.userinfo, Self::userinfo),
+            path if Some(path) == own_sign_out => (Reply::Normal, Self::own_sign_out),
             "/logout" => (Reply::Normal, Self::logout),
+            "/login/oauth/authorize" => (Reply::Normal, Self::github_authorize),
+            "/login/oauth/access_token" => (script.token, Self::github_token),
+            path if path.starts_with("/api/v3/") => (script.userinfo, Self::github_api),
             _ => (Reply::Status(404, "no"), Self::jwks),
         };
         match reply {

@@ -37,6 +37,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) provider: Arc<Provider>,
+    providers: Vec<Arc<Provider>>,
     pub(crate) proxy: Arc<Browser>,
     ambient: Ambient,
     config: Config,
@@ -44,6 +45,46 @@ pub(crate) struct World {
     keys: KeyRing,
     until: CancellationToken,
     _end: DropGuard,
+}
+
+/// Two providers: the world's own, and `partners`.
+pub(crate) struct Two {
+    pub(crate) main: World,
+    pub(crate) partner: Idp,
+}
+
+impl Two {
+    /// `more` is for the section of `partners`.
+    pub(crate) async fn new(more: Value) -> Self {
+        let mut main = World::new().await;
+        let partner = Idp::start(main.ambient.clone()).await;
+        let mut section = json!({
+            "issuer": partner.issuer(), "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "timeout": "2s",
+            "name": "partners", "label": "Partner companies",
+        });
+        for (name, value) in more.as_object().unwrap() {
+            section[name] = value.clone();
+        }
+        let section = serde_json::from_value(section).unwrap();
+        let further = Provider::further(&section, main.ambient.clone(), &main.metrics).unwrap();
+        tokio::spawn(Arc::clone(&further).watch(main.until.clone()));
+        further.settled().await;
+        further.health().unwrap();
+        main.providers.push(further);
+        main.proxy = main.replica();
+        Self { main, partner }
+    }
+
+    /// Somebody who is signed in at a provider.
+    pub(crate) async fn signed_in(&self, provider: &str) -> Person {
+        let mut person = Person::default();
+        let path = format!("/oauth2/start?provider={provider}");
+        let start = self.main.get(&mut person, &path).await;
+        let callback = self.main.at_provider(&start).await;
+        let done = self.main.arrive(&mut person, &callback).await;
+        assert_eq!(done.status, StatusCode::FOUND, "{done:?}");
+        person
+    }
 }
 
 /// A browser: cookies by its rules for `__Host-` names, and the headers that it sends.
@@ -87,6 +128,13 @@ impl World {
         for (name, value) in oidc.as_object().unwrap() {
             section[name] = value.clone();
         }
+        // A path stands for the issuer below the provider's address.
+        if let Some(path) = section["issuer"]
+            .as_str()
+            .filter(|text| text.starts_with('/'))
+        {
+            section["issuer"] = format!("{}{path}", idp.issuer()).into();
+        }
         if section["client_secret"].is_null() {
             section.as_object_mut().unwrap().remove("client_secret");
         }
@@ -100,8 +148,9 @@ impl World {
             Provider::new(config.oidc.as_ref().unwrap(), ambient.clone(), &metrics).unwrap();
         let until = CancellationToken::new();
         tokio::spawn(Arc::clone(&provider).watch(until.clone()));
+        let providers = vec![Arc::clone(&provider)];
         let proxy = replica(
-            &config, &provider, &store, &keys, &ambient, &metrics, &until,
+            &config, &providers, &store, &keys, &ambient, &metrics, &until,
         );
         Self {
             _end: until.clone().drop_guard(),
@@ -109,6 +158,7 @@ impl World {
             clock,
             metrics,
             provider,
+            providers,
             proxy,
             ambient,
             config,
@@ -122,7 +172,7 @@ impl World {
     pub(crate) fn replica(&self) -> Arc<Browser> {
         replica(
             &self.config,
-            &self.provider,
+            &self.providers,
             &self.store,
             &self.keys,
             &self.ambient,
@@ -252,7 +302,7 @@ impl World {
 
 fn replica(
     config: &Config,
-    provider: &Arc<Provider>,
+    providers: &[Arc<Provider>],
     store: &Arc<dyn Store>,
     keys: &KeyRing,
     ambient: &Ambient,
@@ -272,7 +322,7 @@ fn replica(
     Arc::new(Browser::new(
         config,
         &PublicUrl::parse(PUBLIC).unwrap(),
-        Some(Arc::clone(provider)),
+        providers.to_vec(),
         sessions,
         Arc::clone(store),
         keys,

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::keys::SigningKey;
 use super::script::AnswerIssuer;
 use super::{
-    CLIENT_ID, CLIENT_SECRET, Call, Code, Home, Refresh, answer, json_answer, merge, oauth_error,
-    redirect,
+    CLIENT_ID, CLIENT_SECRET, Call, Code, Grants, Home, Refresh, answer, json_answer, merge,
+    oauth_error, redirect,
 };
 
 impl Home {
@@ -60,6 +60,18 @@ impl Home {
             return answer(400, "text/plain", "the authorization request is not sound");
         }
         let mut state = self.state();
+        let product = state.script.product.clone();
+        let asks = |scope: &str| get("scope").split(' ').any(|each| each == scope);
+        let refused = |name: &&str| call.query.contains_key(*name);
+        if product.refuses_parameters.iter().any(refused)
+            || product.refuses_scopes.iter().any(|scope| asks(scope))
+        {
+            return answer(
+                400,
+                "text/plain",
+                "this product refuses a parameter or a scope",
+            );
+        }
         let mut back = url::Url::parse(get("redirect_uri")).unwrap();
         if let Some(error) = state.script.refuse {
             let words = "words of the provider <b>not to be shown</b>";
@@ -73,6 +85,14 @@ impl Home {
                 challenge: get("code_challenge").to_owned(),
                 nonce: get("nonce").to_owned(),
                 subject: state.script.subject.clone(),
+                grants: Grants {
+                    refresh: product.offline_scope.is_none_or(asks)
+                        && product
+                            .offline_parameters
+                            .iter()
+                            .all(|(name, value)| get(name).split(' ').any(|each| each == *value)),
+                    groups: product.groups_scope.is_none_or(asks),
+                },
             };
             back.query_pairs_mut().append_pair("code", &code);
             state.codes.insert(code, granted);
@@ -95,6 +115,14 @@ impl Home {
             return oauth_error(401, "invalid_client");
         }
         let get = |name: &str| call.form.get(name).map_or("", String::as_str);
+        let product = self.state().script.product.clone();
+        if product
+            .refuses_parameters
+            .iter()
+            .any(|name| call.form.contains_key(*name))
+        {
+            return oauth_error(400, "invalid_request");
+        }
         match get("grant_type") {
             "authorization_code" => {
                 let Some(code) = self.state().codes.remove(get("code")) else {
@@ -112,6 +140,7 @@ impl Home {
                         family,
                         subject: code.subject,
                         nonce: code.nonce,
+                        grants: code.grants,
                         used: false,
                     },
                     false,
@@ -161,6 +190,9 @@ impl Home {
             });
             let claims_map = claims.as_object_mut().unwrap();
             merge(claims_map, &script.claims);
+            if !grant.grants.groups {
+                claims_map.remove("groups");
+            }
             if !again {
                 claims_map.insert("nonce".into(), grant.nonce.clone().into());
             }
@@ -172,7 +204,7 @@ impl Home {
             state.issued.push(token.clone());
             answer["id_token"] = token.into();
         }
-        if script.refresh_tokens && (script.rotate || !again) {
+        if script.refresh_tokens && grant.grants.refresh && (script.rotate || !again) {
             let token = state.fresh("refresh");
             answer["refresh_token"] = token.as_str().into();
             state.refresh.insert(
@@ -230,7 +262,41 @@ impl Home {
             claims.as_object_mut().unwrap(),
             &state.script.userinfo_claims,
         );
+        if state.script.signed_userinfo {
+            let now = self.ambient.now().as_secs();
+            let mut signed =
+                json!({"iss": self.issuer(), "aud": CLIENT_ID, "iat": now, "exp": now + 60});
+            let all = signed.as_object_mut().unwrap();
+            merge(all, claims.as_object().unwrap());
+            merge(all, &state.script.userinfo_claims);
+            return answer(200, "application/jwt", state.key().sign(&signed));
+        }
         json_answer(200, &claims)
+    }
+
+    /// An address of the product's own: it takes the client and the registered address to come back to, and nothing
+    /// of RP-Initiated Logout.
+    pub(super) fn own_sign_out(&self, call: &Call) -> Response<Full<Bytes>> {
+        let Some((_, back)) = self.state().script.product.sign_out else {
+            return answer(404, "text/plain", "no");
+        };
+        let foreign = ["id_token_hint", "post_logout_redirect_uri", "state"];
+        match call.query.get(back) {
+            Some(to)
+                if call
+                    .query
+                    .get("client_id")
+                    .is_some_and(|id| id == CLIENT_ID)
+                    && !foreign.iter().any(|name| call.query.contains_key(*name)) =>
+            {
+                redirect(to)
+            }
+            _ => answer(
+                400,
+                "text/plain",
+                "client_id and the address to come back to",
+            ),
+        }
     }
 
     pub(super) fn logout(_: &Self, call: &Call) -> Response<Full<Bytes>> {

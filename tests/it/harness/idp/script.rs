@@ -56,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) forge_at_refresh: Map<String, Value>,
     /// Claims at userinfo; `sub` is added unless it is there.
     pub(crate) userinfo_claims: Map<String, Value>,
+    /// Answer at userinfo with a signed JWT; `iss` and `aud` are added unless they are there.
+    pub(crate) signed_userinfo: bool,
     /// What signs: RS256 or ES256.
     pub(crate) algorithm: Algorithm,
     /// Sign with a key that is not published (`true`: a forged token).
@@ -80,8 +82,27 @@ pub(crate) struct Script {
     pub(crate) client_auth: &'static str,
     /// PEM public key (EC) of the client, for `private_key_jwt`.
     pub(crate) client_key: Option<String>,
+    /// What the product at hand is particular about.
+    pub(crate) product: Product,
     /// Added to the provider's clock, in seconds.
     pub(crate) clock_offset: i64,
+}
+
+/// What a product is particular about. A sign-in that does not honour it fails.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Product {
+    /// Authorization and token requests with one of these parameters are refused.
+    pub(crate) refuses_parameters: &'static [&'static str],
+    /// Authorization requests with one of these scopes are refused.
+    pub(crate) refuses_scopes: &'static [&'static str],
+    /// Without all these parameters of the authorization request there is no refresh token.
+    pub(crate) offline_parameters: &'static [(&'static str, &'static str)],
+    /// Without this scope there is no refresh token.
+    pub(crate) offline_scope: Option<&'static str>,
+    /// Without this scope there are no groups.
+    pub(crate) groups_scope: Option<&'static str>,
+    /// The path of an address for signing out of its own, and the parameter with the address to come back to.
+    pub(crate) sign_out: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Script {
@@ -101,6 +122,7 @@ impl Default for Script {
             forge: Map::new(),
             forge_at_refresh: Map::new(),
             userinfo_claims: Map::new(),
+            signed_userinfo: false,
             algorithm: Algorithm::RS256,
             unpublished_key: false,
             access_life: Some(300),
@@ -113,6 +135,7 @@ impl Default for Script {
             answer_issuer: AnswerIssuer::Ours,
             client_auth: "client_secret_basic",
             client_key: None,
+            product: Product::default(),
             clock_offset: 0,
         }
     }
