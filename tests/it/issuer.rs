@@ -1,6 +1,7 @@
 //! The authorization server for MCP clients.
 
 mod authorize;
+mod chromium;
 mod clients;
 mod conformance;
 mod consent;
