@@ -56,6 +56,14 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Result<Response, Reject> {
     let (head, body) = request.into_parts();
+    if is_framed(&head.headers) {
+        return Err(Reject::new(
+            StatusCode::FORBIDDEN,
+            Code::OriginRefused,
+            Fault::Client,
+            "This page is not shown inside of another one. Open it in a window of its own.",
+        ));
+    }
     let query = match head.method {
         Method::GET => Cow::Borrowed(head.uri.query().unwrap_or_default().as_bytes()),
         Method::POST => {
@@ -374,6 +382,14 @@ fn unreadable(desk: &Desk, visit: Visit<'_>, headers: &HeaderMap, error: &OAuthE
         at: visit.inbound.received,
     };
     desk.pages().stopped(&view, &page)
+}
+
+/// Whether another page wants to show this one inside of itself. None of ours would be shown there; but nobody is to be
+/// sent on to the provider there either.
+fn is_framed(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-dest")
+        .is_some_and(|dest| matches!(dest.as_bytes(), b"iframe" | b"frame" | b"embed" | b"object"))
 }
 
 fn too_long() -> OAuthError {

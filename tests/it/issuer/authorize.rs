@@ -646,3 +646,28 @@ async fn s4_remembered_consent_serves_no_other_site() {
     is_consent(&page);
     assert!(!page.text().contains("name=\"remember\""));
 }
+
+#[tokio::test]
+async fn nobody_is_asked_inside_of_another_page() {
+    let world = World::new().await;
+    let app = world.local_app("Test App").await;
+    let browser = world.ann().await;
+    let asked = world.idp.calls("/authorize").len();
+    for dest in ["iframe", "frame", "embed", "object"] {
+        for cookies in [browser.cookies_for(world.proxy.base()), String::new()] {
+            let answer = get(&app.authorize_url(&[]))
+                .header("sec-fetch-dest", dest)
+                .header("sec-fetch-mode", "navigate")
+                .header("sec-fetch-site", "cross-site")
+                .header("cookie", &cookies)
+                .send()
+                .await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("location")),
+                (403, "")
+            );
+            assert_eq!(answer.header("x-frame-options"), "DENY");
+        }
+    }
+    assert_eq!(world.idp.calls("/authorize").len(), asked);
+}
