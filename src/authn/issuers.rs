@@ -134,11 +134,7 @@ impl Issuers {
     }
 
     fn known(&self, named: &str) -> Result<&Arc<Issuer>, NoIssuer> {
-        if let Some(found) = self
-            .0
-            .iter()
-            .find(|issuer| issuer.is(named))
-        {
+        if let Some(found) = self.0.iter().find(|issuer| issuer.is(named)) {
             return Ok(found);
         }
         let later = self.0.iter().any(|issuer| match &issuer.keys {

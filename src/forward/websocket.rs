@@ -56,10 +56,6 @@ pub(super) fn is_upgrade(request: &Request<RequestBody>) -> bool {
 impl Forwarder {
     /// Forwards a handshake. A backend that does not switch is relayed as it answers, without its body's stream: the
     /// handshake is over then.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what one handshake rests on, handed on once"
-    )]
     pub(super) async fn upgrade(
         &self,
         upstream: &Arc<Upstream>,

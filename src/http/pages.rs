@@ -177,6 +177,7 @@ impl Frame<'_> {
         self.pages.brand()
     }
 
+    #[expect(clippy::misnamed_getters, reason = "the word that templates use")]
     fn style(&self) -> &str {
         &self.pages.style_href
     }

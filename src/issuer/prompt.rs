@@ -1,6 +1,10 @@
 //! `prompt` (OpenID Connect Core section 3.1.2.1): how much a person wants or has to be asked.
 
 /// What `prompt` said. Values that we do not know mean nothing.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four words that are there or not"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Prompt {
     /// Nothing may be shown.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -201,14 +203,14 @@ fn check(
     if !is_for(claims, &provider.config().client_id) {
         return Err(Refused::Invalid("its `aud` is not this client"));
     }
-    let issued = time(claims, "iat")?.ok_or(Refused::Invalid("it has no `iat`"))?;
-    if issued > now.plus(skew) {
-        return Err(Refused::Invalid("it was issued in the future"));
+    let iat = time(claims, "iat")?.ok_or(Refused::Invalid("it has no `iat`"))?;
+    if iat > now.plus(skew) {
+        return Err(Refused::Invalid("it was iat in the future"));
     }
     let expires = time(claims, "exp")?;
     let until = match expires {
-        Some(expires) => expires.min(issued.plus(MAX_AGE.1)),
-        None => issued.plus(MAX_AGE.0),
+        Some(expires) => expires.min(iat.plus(MAX_AGE.1)),
+        None => iat.plus(MAX_AGE.0),
     };
     let until = until.plus(skew);
     if now >= until {
@@ -241,12 +243,7 @@ fn check(
 fn replay_key(wanted: &Wanted) -> Key {
     let name = ["logout", &wanted.issuer, &wanted.jti].join("\0");
     let digest = Digest::of(name.as_bytes());
-    let hex: String = digest
-        .as_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Key::new(Space::Replay, hex)
+    Key::new(Space::Replay, URL_SAFE_NO_PAD.encode(digest.as_bytes()))
 }
 
 /// The logins that are meant: those of the provider's session, and of the person those of which nobody knows on which of

@@ -281,43 +281,40 @@ async fn redeem(
             }
         })?;
     let now = browser.ambient.now();
-    let (subject, mut all, provider_session) = match provider.github() {
-        Some(api) => {
-            let person = api
-                .ask(provider.calls(), &tokens.access_token, &browser.ambient)
-                .await
-                .map_err(|error| unanswered(&error))?;
-            let subject = Subject {
-                issuer: Arc::clone(&ready.issuer),
-                subject: person.subject.as_str().into(),
-            };
-            (subject, person.claims, None)
-        }
-        None => {
-            let verified = verified(browser, provider, ready, flow, &tokens).await?;
-            let question = Question {
-                provider,
-                ready,
-                access_token: &tokens.access_token,
-                subject: &verified.subject,
-                now,
-                skew: browser.skew,
-            };
-            let mode = provider.profile().userinfo(provider.config().userinfo);
-            let extra = match &ready.metadata.userinfo_endpoint {
-                Some(endpoint) if userinfo::wanted(mode, &verified.claims, provider.claims()) => {
-                    let asked = userinfo::ask(endpoint, &question).await;
-                    Some(asked.map_err(|error| unanswered(&error))?)
-                }
-                _ => None,
-            };
-            let subject = Subject {
-                issuer: ready.canonical(verified.issuer()),
-                subject: verified.subject.as_str().into(),
-            };
-            let all = userinfo::join(&verified.claims, extra);
-            (subject, all, verified.provider_session())
-        }
+    let (subject, mut all, provider_session) = if let Some(api) = provider.github() {
+        let person = api
+            .ask(provider.calls(), &tokens.access_token, &browser.ambient)
+            .await
+            .map_err(|error| unanswered(&error))?;
+        let subject = Subject {
+            issuer: Arc::clone(&ready.issuer),
+            subject: person.subject.as_str().into(),
+        };
+        (subject, person.claims, None)
+    } else {
+        let verified = verified(browser, provider, ready, flow, &tokens).await?;
+        let question = Question {
+            provider,
+            ready,
+            access_token: &tokens.access_token,
+            subject: &verified.subject,
+            now,
+            skew: browser.skew,
+        };
+        let mode = provider.profile().userinfo(provider.config().userinfo);
+        let extra = match &ready.metadata.userinfo_endpoint {
+            Some(endpoint) if userinfo::wanted(mode, &verified.claims, provider.claims()) => {
+                let asked = userinfo::ask(endpoint, &question).await;
+                Some(asked.map_err(|error| unanswered(&error))?)
+            }
+            _ => None,
+        };
+        let subject = Subject {
+            issuer: ready.canonical(verified.issuer()),
+            subject: verified.subject.as_str().into(),
+        };
+        let all = userinfo::join(&verified.claims, extra);
+        (subject, all, verified.provider_session())
     };
     provider
         .profile()

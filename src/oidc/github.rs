@@ -53,6 +53,7 @@ struct User {
     avatar_url: Option<String>,
 }
 
+#[expect(clippy::struct_field_names, reason = "as its API writes it")]
 #[derive(Deserialize)]
 struct Email {
     email: String,

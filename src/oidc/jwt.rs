@@ -87,8 +87,8 @@ impl<'t> Unverified<'t> {
                 "it has `crit`, and no extension is understood",
             ));
         }
-        let typed = |typ: &String| types.iter().any(|known| typ.eq_ignore_ascii_case(known));
-        if !typ.as_ref().is_none_or(typed) {
+        let fits = |typ: &String| types.iter().any(|known| typ.eq_ignore_ascii_case(known));
+        if !typ.as_ref().is_none_or(fits) {
             return Err(JwtError::Invalid("its `typ` is for something else"));
         }
         let algorithm = jwks::algorithm(alg).ok_or(JwtError::Invalid(

@@ -91,14 +91,14 @@ fn provider(checker: &mut Checker, at: &str, oidc: &Oidc) {
     authn::address(checker, &format!("{at}.issuer"), &oidc.issuer);
     if oidc.client_id.trim().is_empty() {
         checker.add(
-            &format!("{at}.client_id"),
+            format!("{at}.client_id"),
             "the client id is empty; write the one that the provider shows for this client",
         );
     }
     client_authentication(checker, at, oidc);
     if !is_github(oidc) && !oidc.scopes.iter().any(|scope| scope == "openid") {
         checker.add(
-            &format!("{at}.scopes"),
+            format!("{at}.scopes"),
             "`openid` is missing; without it the provider gives no ID token. Add it",
         );
     }
@@ -126,7 +126,7 @@ fn provider(checker: &mut Checker, at: &str, oidc: &Oidc) {
             .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.host_str().is_some());
         if !good {
             checker.add(
-                &format!("{at}.post_logout_redirect_url"),
+                format!("{at}.post_logout_redirect_url"),
                 format!("`{address}` is not an absolute http or https address"),
             );
         }
@@ -153,7 +153,7 @@ fn client_authentication(checker: &mut Checker, at: &str, oidc: &Oidc) {
         Some(ClientAuth::PrivateKeyJwt)
             if oidc.private_key.is_none() && checker.is_whole(&format!("{at}.private_key")) =>
         {
-            checker.add(&format!("{at}.private_key"), "client_auth is private_key_jwt, which needs a key; add `private_key: { file: /path/to/key.pem }`");
+            checker.add(format!("{at}.private_key"), "client_auth is private_key_jwt, which needs a key; add `private_key: { file: /path/to/key.pem }`");
         }
         Some(how @ (ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost))
             if oidc.client_secret.is_none() && checker.is_whole(&format!("{at}.client_secret")) =>
@@ -163,21 +163,21 @@ fn client_authentication(checker: &mut Checker, at: &str, oidc: &Oidc) {
             } else {
                 "client_secret_post"
             };
-            checker.add(&format!("{at}.client_secret"), format!("client_auth is {how}, which needs a secret; add `client_secret: {{ env: OIDC_CLIENT_SECRET }}`"));
+            checker.add(format!("{at}.client_secret"), format!("client_auth is {how}, which needs a secret; add `client_secret: {{ env: OIDC_CLIENT_SECRET }}`"));
         }
         _ => {}
     }
     if let Some(key) = &oidc.private_key
         && PrivateKeyDer::from_pem_slice(key.secret().expose_secret().as_bytes()).is_err()
     {
-        checker.add(&format!("{at}.private_key"), "this is no PEM private key; give one with a `-----BEGIN PRIVATE KEY-----` block (EC P-256 or RSA, not encrypted)");
+        checker.add(format!("{at}.private_key"), "this is no PEM private key; give one with a `-----BEGIN PRIVATE KEY-----` block (EC P-256 or RSA, not encrypted)");
     }
     if oidc.private_key_id.is_some()
         && oidc.private_key.is_none()
         && checker.is_whole(&format!("{at}.private_key"))
     {
         checker.add(
-            &format!("{at}.private_key_id"),
+            format!("{at}.private_key_id"),
             "there is no `private_key` that this would name; add the key, or remove the id",
         );
     }

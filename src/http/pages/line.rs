@@ -30,8 +30,7 @@ impl<'a> Line<'a> {
         self.0
             .iter()
             .map(|part| match part {
-                Part::T(text) => *text,
-                Part::N(text) | Part::S(text) => *text,
+                Part::T(text) | Part::N(text) | Part::S(text) => *text,
             })
             .collect()
     }

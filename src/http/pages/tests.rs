@@ -51,6 +51,7 @@ async fn html(response: Response) -> String {
 }
 
 /// Every page, with the name of it.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn all(pages: &Pages, view: &View) -> Vec<(&'static str, Response)> {
     let (request_id, at) = (RequestId::new([7; 16]), Timestamp::from_secs(1_700_000_000));
     let account = account();

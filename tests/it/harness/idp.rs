@@ -271,7 +271,9 @@ impl Home {
         let script = self.state().script.clone();
         let own_sign_out = script.product.sign_out.map(|(path, _)| path);
         let (reply, normal): (Reply, Normal) = match path.as_str() {
-            path if path.ends_with("/.well-known/openid-configuration") => (script.discovery, Self::discovery),
+            path if path.ends_with("/.well-known/openid-configuration") => {
+                (script.discovery, Self::discovery)
+            }
             "/jwks" => (script.jwks, Self::jwks),
             "/authorize" => (Reply::Normal, Self::authorize),
             "/token" => (script.token, Self::token),

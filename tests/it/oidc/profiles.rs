@@ -28,6 +28,7 @@ async fn before(kind: &str, oidc: Value, prepare: impl FnOnce(&mut Script, &str)
     world
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made where it is passed")]
 fn set(script: &mut Script, document: Value, claims: Value) {
     script
         .document
@@ -453,7 +454,7 @@ async fn github_is_asked_who_somebody_is() {
 #[tokio::test]
 async fn an_oauth_app_of_github_gives_a_session_without_refresh() {
     let world = before("github", json!({}), |script, _| {
-        script.refresh_tokens = false
+        script.refresh_tokens = false;
     })
     .await;
     let person = world.signed_in().await;

@@ -70,7 +70,7 @@ impl Home {
                 let hash = digest::digest(&digest::SHA256, get("code_verifier").as_bytes());
                 let fits = URL_SAFE_NO_PAD.encode(hash) == code.challenge
                     && get("redirect_uri") == code.redirect_uri;
-                fits.then(|| Refresh {
+                fits.then_some(Refresh {
                     grants: code.grants,
                     family: 0,
                     subject: code.subject,
