@@ -10,6 +10,7 @@ mod bearer;
 mod bypass;
 mod challenge;
 mod grant;
+mod introspection;
 mod issuers;
 mod jwt;
 mod metadata;

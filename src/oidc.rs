@@ -21,6 +21,7 @@ mod endpoints;
 mod flow;
 mod github;
 mod id_token;
+pub(crate) mod introspection;
 mod jwt;
 mod login;
 mod logout;

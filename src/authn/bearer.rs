@@ -53,6 +53,8 @@ pub(super) struct Verified {
     /// The grant that it rests on, for our own tokens.
     pub(super) grant: Option<Arc<str>>,
     at: Timestamp,
+    /// How long it is remembered at most.
+    pub(super) life: Duration,
     size: u64,
     claims: Arc<Claims>,
     audiences: Vec<Box<str>>,
@@ -161,10 +163,15 @@ impl Bearer {
         Ok(verified)
     }
 
+    /// Tolerated difference between clocks.
+    pub(super) fn skew(&self) -> Duration {
+        self.skew
+    }
+
     fn is_fresh(&self, known: &Verified, now: Timestamp) -> bool {
         Arc::ptr_eq(&known.era, &self.era)
             && now < known.expires
-            && now.since(known.at) < REMEMBER
+            && now.since(known.at) < known.life
             && known
                 .keys
                 .as_ref()
@@ -177,7 +184,16 @@ impl Bearer {
         now: Timestamp,
     ) -> Result<Verified, (Option<Arc<Issuer>>, Failure)> {
         let refused = |refusal| (None, Failure::Refused(refusal));
-        let parsed = jwt::parse(token).map_err(refused)?;
+        let parsed = match jwt::parse(token) {
+            // No JWT, or one that does not say whose it is.
+            Err(Refusal::Malformed) if self.asks_about(token) => {
+                return self.introspected(token, now).await;
+            }
+            Ok(parsed) if !parsed.payload.contains_key("iss") && self.asks_about(token) => {
+                return self.introspected(token, now).await;
+            }
+            parsed => parsed.map_err(refused)?,
+        };
         let named = parsed
             .payload
             .get("iss")
@@ -250,6 +266,7 @@ impl Bearer {
             keys: None,
             grant: None,
             at: now,
+            life: REMEMBER,
             size: token.len() as u64,
             audiences: facts.audiences,
             scopes: facts.scopes.into(),

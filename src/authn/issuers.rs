@@ -15,6 +15,7 @@ use crate::config::authn::TrustedIssuer;
 use crate::config::oidc::ClaimMap;
 use crate::issuer::Lasting;
 use crate::oidc::Provider;
+use crate::oidc::introspection::Introspector;
 use crate::oidc::jwks::{self, Jwks};
 use crate::oidc::listed::Listed;
 use crate::telemetry::metrics::Metrics;
@@ -38,7 +39,7 @@ pub(super) struct Issuer {
 
 enum Keys {
     Provider(Arc<Provider>),
-    Listed(Box<Listed>),
+    Listed(Box<Listed>, Option<Box<Introspector>>),
     /// We ourselves, for the clients of our routes.
     Own(Lasting),
 }
@@ -106,7 +107,7 @@ impl Issuers {
             // It stands first.
             Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
             Keys::Provider(provider) => Some(provider.named()),
-            Keys::Listed(_) => None,
+            Keys::Listed(..) => None,
         });
         main.map_or_else(
             || self.0.iter().filter_map(|issuer| issuer.name()).collect(),
@@ -139,7 +140,7 @@ impl Issuers {
         }
         let later = self.0.iter().any(|issuer| match &issuer.keys {
             Keys::Provider(provider) => !provider.is_discovered() && provider.owns(named),
-            Keys::Listed(_) | Keys::Own(_) => false,
+            Keys::Listed(..) | Keys::Own(_) => false,
         });
         Err(if later {
             NoIssuer::Unavailable
@@ -148,12 +149,20 @@ impl Issuers {
         })
     }
 
+    /// Those that can be asked about opaque tokens, in the order in which they are listed.
+    pub(super) fn introspecting(&self) -> impl Iterator<Item = (&Arc<Issuer>, &Introspector)> {
+        self.0.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Listed(_, introspector) => Some((issuer, introspector.as_deref()?)),
+            Keys::Provider(_) | Keys::Own(_) => None,
+        })
+    }
+
     /// The main provider.
     #[cfg(test)]
     pub(super) fn main(&self) -> Option<Arc<Provider>> {
         self.0.iter().find_map(|issuer| match &issuer.keys {
             Keys::Provider(provider) => Some(Arc::clone(provider)),
-            Keys::Listed(_) | Keys::Own(_) => None,
+            Keys::Listed(..) | Keys::Own(_) => None,
         })
     }
 
@@ -161,7 +170,7 @@ impl Issuers {
     pub(super) async fn watch(&self, until: CancellationToken) {
         join_all(self.0.iter().filter_map(|issuer| match &issuer.keys {
             Keys::Provider(_) | Keys::Own(_) => None,
-            Keys::Listed(listed) => Some(listed.watch(until.clone())),
+            Keys::Listed(listed, _) => Some(listed.watch(until.clone())),
         }))
         .await;
     }
@@ -180,6 +189,12 @@ impl Issuer {
             ambient,
             metrics,
         )?;
+        let ca_file = config.ca_file.as_deref();
+        let introspector = config
+            .introspection
+            .as_ref()
+            .map(|config| Introspector::new(config, ca_file, metrics))
+            .transpose()?;
         Ok(Self {
             accepted: accepted(metrics, listed.label(), "bearer_jwt"),
             label: listed.label().into(),
@@ -194,15 +209,15 @@ impl Issuer {
                 .iter()
                 .filter_map(|name| jwks::algorithm(name))
                 .collect(),
-            keys: Keys::Listed(Box::new(listed)),
+            keys: Keys::Listed(Box::new(listed), introspector.map(Box::new)),
         })
     }
 
     /// The exact `iss` of its tokens; `None` while it is not discovered.
-    fn name(&self) -> Option<Arc<str>> {
+    pub(super) fn name(&self) -> Option<Arc<str>> {
         match &self.keys {
             Keys::Provider(provider) => provider.issuer(),
-            Keys::Listed(listed) => Some(listed.issuer().into()),
+            Keys::Listed(listed, _) => Some(listed.issuer().into()),
             Keys::Own(own) => Some(Arc::clone(own.access.issuer())),
         }
     }
@@ -211,7 +226,7 @@ impl Issuer {
     fn is(&self, named: &str) -> bool {
         match &self.keys {
             Keys::Provider(provider) => provider.is_discovered() && provider.owns(named),
-            Keys::Listed(_) | Keys::Own(_) => self.name().as_deref() == Some(named),
+            Keys::Listed(..) | Keys::Own(_) => self.name().as_deref() == Some(named),
         }
     }
 
@@ -219,7 +234,7 @@ impl Issuer {
     pub(super) fn canonical(&self, named: &str) -> Arc<str> {
         match &self.keys {
             Keys::Provider(provider) => provider.canonical(named),
-            Keys::Listed(_) | Keys::Own(_) => named.into(),
+            Keys::Listed(..) | Keys::Own(_) => named.into(),
         }
     }
 
@@ -227,7 +242,7 @@ impl Issuer {
     pub(super) async fn jwks(&self) -> Option<Arc<Jwks>> {
         match &self.keys {
             Keys::Provider(provider) => provider.jwks(),
-            Keys::Listed(listed) => listed.jwks().await,
+            Keys::Listed(listed, _) => listed.jwks().await,
             Keys::Own(_) => None,
         }
     }
@@ -236,7 +251,7 @@ impl Issuer {
     pub(super) fn own(&self) -> Option<&Lasting> {
         match &self.keys {
             Keys::Own(own) => Some(own),
-            Keys::Provider(_) | Keys::Listed(_) => None,
+            Keys::Provider(_) | Keys::Listed(..) => None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) enum Refusal {
     UnknownKey,
     BadSignature,
     GrantOver,
+    Inactive,
     UnknownApiKey,
     UnknownScheme,
 }
@@ -43,6 +44,7 @@ impl Refusal {
             Self::UnknownKey => "unknown_kid",
             Self::BadSignature => "bad_signature",
             Self::GrantOver => "grant_over",
+            Self::Inactive => "inactive",
             Self::UnknownApiKey => "unknown_api_key",
             Self::UnknownScheme => "unknown_scheme",
         }
@@ -52,6 +54,7 @@ impl Refusal {
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Malformed => "The token is not a signed JWT",
+            Self::Inactive => "The token is not active",
             Self::Algorithm => "The token is signed with an algorithm that is not accepted",
             Self::Type => "The token is not an access token",
             Self::Critical => "The token has a critical header that is not understood",

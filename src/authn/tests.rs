@@ -1,6 +1,7 @@
 //! Authentication from the outside: a proxy's `Authn` against a provider's web server on loopback.
 
 mod challenges;
+mod introspection;
 mod issuers;
 mod keys;
 mod sessions;

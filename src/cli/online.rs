@@ -42,6 +42,10 @@ async fn ask(config: &Config) -> Vec<Finding> {
     if let Some(oidc) = config.oidc.as_ref().filter(|_| !config.is_bypass()) {
         questions.push(limited(format!("oidc ({})", oidc.issuer), provider(oidc)));
     }
+    for (i, oidc) in config.further_providers.iter().enumerate() {
+        let what = format!("further_providers[{i}] ({})", oidc.issuer);
+        questions.push(limited(what, provider(oidc)));
+    }
     for (i, issuer) in config.auth.issuers.iter().enumerate() {
         // With `jwks_uri` there need be no discovery document.
         if issuer.jwks_uri.is_none() {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{SecretRef, Span, oidc::ClaimMap};
+use super::oidc::{ClaimMap, ClientAuth};
+use super::{SecretRef, Span};
 
 /// Who may come in, and with what.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -66,9 +67,45 @@ pub struct TrustedIssuer {
     /// `admins` are not the same people.
     #[serde(default, deserialize_with = "claims_of_a_guest")]
     pub claims: Option<ClaimMap>,
+    /// Where to ask about its tokens that are no JWTs. The main provider may be listed for this, too.
+    #[serde(default)]
+    pub introspection: Option<Introspection>,
     /// PEM file with the private CA of this issuer's HTTPS address.
     #[serde(default)]
     pub ca_file: Option<std::path::PathBuf>,
+}
+
+/// How to ask an issuer about opaque tokens (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// Address of the introspection endpoint.
+    pub endpoint: String,
+    /// The client that may ask.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretRef,
+    /// How it authenticates: `client_secret_basic` or `client_secret_post`.
+    #[serde(default = "basic")]
+    pub client_auth: ClientAuth,
+    /// How long an answer is good, at most 5m: as long may a revoked token still be accepted.
+    #[serde(default = "answer_life")]
+    pub cache: Span,
+    /// Time for one question.
+    #[serde(default = "question_time")]
+    pub timeout: Span,
+}
+
+fn basic() -> ClientAuth {
+    ClientAuth::ClientSecretBasic
+}
+
+fn answer_life() -> Span {
+    Span::secs(30)
+}
+
+fn question_time() -> Span {
+    Span::secs(5)
 }
 
 /// An API key and whom it stands for.

@@ -18,16 +18,23 @@ pub(crate) enum Endpoint {
     Discovery,
     Token,
     Userinfo,
+    Introspection,
 }
 
 impl Endpoint {
-    const ALL: [Self; 3] = [Self::Discovery, Self::Token, Self::Userinfo];
+    const ALL: [Self; 4] = [
+        Self::Discovery,
+        Self::Token,
+        Self::Userinfo,
+        Self::Introspection,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Discovery => "discovery",
             Self::Token => "token",
             Self::Userinfo => "userinfo",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -47,7 +54,7 @@ pub(crate) enum CallError {
 #[derive(Clone)]
 pub(crate) struct Calls {
     fetch: Fetch,
-    meters: Arc<[Meter; 3]>,
+    meters: Arc<[Meter; 4]>,
 }
 
 struct Meter {

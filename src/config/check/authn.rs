@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Checker, files};
-use crate::config::authn::ApiKey;
+use crate::config::authn::{ApiKey, Introspection};
 use crate::config::derived::Address;
+use crate::config::oidc::{ClientAuth, Oidc};
 use crate::secret::Digest;
 
 /// Algorithms of bearer tokens that can be checked with a public key (RFC 7518, RFC 8037).
@@ -15,6 +16,9 @@ const ALGORITHMS: [&str; 9] = [
 
 /// Shortest API key, in bytes.
 const MIN_KEY: usize = 16;
+
+/// Longest life of an introspection answer.
+const MAX_ANSWER_LIFE: Duration = Duration::from_secs(300);
 
 pub(super) fn check(checker: &mut Checker) {
     let auth = &checker.config.auth;
@@ -67,15 +71,38 @@ fn issuers(checker: &mut Checker) {
         if let Some(file) = &issuer.ca_file {
             files::ca(checker, &format!("{at}.ca_file"), file);
         }
-        if config.oidc.as_ref().is_some_and(|oidc| {
-            oidc.issuer.trim_end_matches('/') == issuer.issuer.trim_end_matches('/')
-        }) {
+        if let Some(introspection) = &issuer.introspection {
+            asking(checker, &format!("{at}.introspection"), introspection);
+        }
+        let is_provider =
+            |oidc: &Oidc| oidc.issuer.trim_end_matches('/') == issuer.issuer.trim_end_matches('/');
+        if issuer.introspection.is_none() && config.oidc.iter().any(is_provider) {
             checker.add(
                 format!("{at}.issuer"),
                 "this is the issuer of `oidc`, whose tokens are accepted anyway; remove it here",
             );
         }
     }
+}
+
+fn asking(checker: &mut Checker, at: &str, introspection: &Introspection) {
+    address(checker, &format!("{at}.endpoint"), &introspection.endpoint);
+    if !matches!(
+        introspection.client_auth,
+        ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost
+    ) {
+        checker.add(
+            format!("{at}.client_auth"),
+            "use client_secret_basic or client_secret_post here",
+        );
+    }
+    if introspection.cache.0 > MAX_ANSWER_LIFE {
+        checker.add(
+            format!("{at}.cache"),
+            "answers may be kept for 5m at most, for so long a revoked token is still accepted; write less",
+        );
+    }
+    super::listen::timeout(checker, &format!("{at}.timeout"), introspection.timeout);
 }
 
 /// An issuer, or an address of one: https, or http on this machine.
