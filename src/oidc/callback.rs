@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use super::browser::{Browser, only, redirect, store_unavailable};
+use super::browser::{Browser, add_cookies, only, redirect, store_unavailable};
 use super::id_token::{self, Expected, IdTokenError, VerifiedIdToken};
-use super::login::redirect_uri;
+use super::login::{Wish, begin_at, redirect_uri};
 use super::provider::{Provider, Ready, unavailable};
 use super::token::{TokenError, Tokens, is_temporary, loggable};
 use super::userinfo::{self, Question, UserinfoError};
@@ -100,7 +100,13 @@ async fn finish<'b>(
         .await;
     };
     check_issuer(&answer, &flow, &ready)?;
-    let code = answer.outcome.map_err(|refusal| refused(&refusal))?;
+    let code = match answer.outcome {
+        Ok(code) => code,
+        Err(refusal) if knows_no_choice(&refusal, &flow) => {
+            return anew(browser, provider, headers, &flow, &known.cookie).await;
+        }
+        Err(refusal) => return Err(refused(&refusal)),
+    };
     let login = redeem(browser, provider, &ready, &flow, &code).await?;
 
     // A new session id at every login; what the browser had before ends (GHSA-f24x-5g9q-753f).
@@ -132,6 +138,35 @@ async fn finish<'b>(
     // Checked when the flow began; the record was sealed since.
     let to = ReturnTo::parse(&flow.return_to).unwrap_or_else(ReturnTo::root);
     Ok((redirect(StatusCode::FOUND, to.as_str(), cookies)?, "none"))
+}
+
+/// Whether a provider refused a request because it cannot let people choose the account. Some answer so to a `prompt` that
+/// they do not know, and do not say before which they know.
+fn knows_no_choice(refusal: &Refusal, flow: &Flow) -> bool {
+    let choice = flow
+        .prompt
+        .as_deref()
+        .is_some_and(|prompt| prompt.contains("select_account"));
+    choice && refusal.code == "invalid_request"
+}
+
+/// The same sign-in once more, now with a new login in place of a choice.
+async fn anew(
+    browser: &Browser,
+    provider: &Provider,
+    headers: &HeaderMap,
+    flow: &Flow,
+    cookie: &str,
+) -> Result<(Response, &'static str), Reject> {
+    let wish = Wish {
+        prompt: Some("login"),
+        ui_locales: None,
+    };
+    let mut response =
+        Box::pin(begin_at(browser, provider, headers, &flow.return_to, wish)).await?;
+    let gone = browser.names.clear_cookie(cookie);
+    add_cookies(&mut response, gone.into_iter().collect());
+    Ok((response, "other_prompt"))
 }
 
 /// A state that leads nowhere. Somebody who is signed in just went back or reloaded: they go on to the start

@@ -84,6 +84,7 @@ pub(super) fn metadata(config: &Oidc) -> Result<Metadata, MetadataError> {
         userinfo_endpoint: None,
         end_session_endpoint: None,
         scopes_supported: Vec::new(),
+        prompt_values: None,
         token_auth_methods: Some(vec!["client_secret_post".to_owned()]),
         response_has_issuer: false,
         issuer: issuer.to_owned(),

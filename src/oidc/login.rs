@@ -58,7 +58,7 @@ pub(super) async fn start(browser: &Browser, request: Request) -> Result<Respons
 }
 
 /// What our own pages may wish for in an address.
-pub(super) const PROMPTS: [&str; 2] = ["login", "select_account"];
+pub(super) const PROMPTS: [&str; 3] = ["login", "select_account", "login select_account"];
 
 /// A parameter of a query that is there once.
 pub(super) fn one(query: &str, wanted: &str) -> Option<String> {
@@ -95,7 +95,7 @@ pub(super) async fn begin(
     )
 }
 
-async fn begin_at(
+pub(super) async fn begin_at(
     browser: &Browser,
     provider: &Provider,
     headers: &HeaderMap,
@@ -111,6 +111,9 @@ async fn begin_at(
         return_to: return_to.as_str().to_owned(),
         issuer: ready.issuer.to_string(),
         started: browser.ambient.now(),
+        prompt: wish
+            .prompt
+            .and_then(|wished| taken(wished, ready.metadata.prompt_values.as_deref())),
     };
     let begun = browser
         .tabs
@@ -184,13 +187,34 @@ fn authorization_url(
     if let Some(locales) = wish.ui_locales {
         request = request.add_extra_param("ui_locales", locales);
     }
-    for (name, value) in profile.parameters(config, wish.prompt) {
+    for (name, value) in profile.parameters(config, flow.prompt.as_deref()) {
         let wished = name == "ui_locales" && wish.ui_locales.is_some();
         if !RESERVED.contains(&name.as_str()) && !wished {
             request = request.add_extra_param(name, value);
         }
     }
     Ok(request.url().0)
+}
+
+/// What a provider takes of a wish (`prompt_values_supported`, Initiating User Registration via OpenID Connect 1.0). One that
+/// cannot let people choose the account lets them sign in anew, which comes to the same: many refuse a whole request for
+/// a value that they do not know.
+fn taken(wished: &str, supported: Option<&[String]>) -> Option<String> {
+    let Some(supported) = supported else {
+        return Some(wished.to_owned());
+    };
+    let has = |word: &str| supported.iter().any(|each| each == word);
+    let mut words: Vec<&str> = Vec::new();
+    for word in wished.split(' ') {
+        let word = match word {
+            "select_account" if !has(word) => "login",
+            word => word,
+        };
+        if has(word) && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// Parameters that are ours; a configured one of the same name would undo a protection.

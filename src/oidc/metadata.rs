@@ -26,6 +26,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Scopes that it offers; empty when it does not say.
     pub scopes_supported: Vec<String>,
+    /// Values of `prompt` that it takes; `None` when it does not say (then all).
+    pub prompt_values: Option<Vec<String>>,
     /// How clients may authenticate at the token endpoint; `None` when it does not say (then Basic).
     pub token_auth_methods: Option<Vec<String>>,
     /// Whether its answers to the browser carry `iss` (RFC 9207).
@@ -71,6 +73,7 @@ impl Metadata {
             userinfo_endpoint: optional(&all, "userinfo_endpoint", plain)?,
             end_session_endpoint: optional(&all, "end_session_endpoint", plain)?,
             scopes_supported: texts(&all, "scopes_supported").unwrap_or_default(),
+            prompt_values: texts(&all, "prompt_values_supported"),
             token_auth_methods: texts(&all, "token_endpoint_auth_methods_supported"),
             response_has_issuer: all.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),

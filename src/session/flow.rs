@@ -25,6 +25,9 @@ pub struct Flow {
     pub issuer: String,
     /// When it was begun.
     pub started: Timestamp,
+    /// `prompt` of the authorization request, if a page of ours wished for one.
+    #[serde(default)]
+    pub prompt: Option<String>,
 }
 
 /// The login flows of this installation.

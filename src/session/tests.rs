@@ -258,5 +258,6 @@ fn flow(started: Timestamp) -> Flow {
         return_to: "/the-page".to_owned(),
         issuer: "https://idp.example".to_owned(),
         started,
+        prompt: None,
     }
 }

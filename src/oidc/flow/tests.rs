@@ -34,6 +34,7 @@ impl World {
             return_to: return_to.into(),
             issuer: "i".into(),
             started: self.tabs.ambient.now(),
+            prompt: None,
         }
     }
 

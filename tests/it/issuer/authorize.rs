@@ -671,3 +671,27 @@ async fn nobody_is_asked_inside_of_another_page() {
     }
     assert_eq!(world.idp.calls("/authorize").len(), asked);
 }
+
+#[tokio::test]
+async fn a_provider_that_knows_no_choice_lets_people_sign_in_anew() {
+    let world = World::new().await;
+    let app = world.local_app("Test App").await;
+    world
+        .idp
+        .script(|script| script.refuse = Some("invalid_request"));
+    let url = app.authorize_url(&[("prompt", "select_account")]);
+    let mut browser = Browser::default();
+    let page = browser.open(&url).await;
+    let prompts: Vec<_> = world
+        .idp
+        .calls("/authorize")
+        .iter()
+        .map(|call| call.query["prompt"].clone())
+        .collect();
+    assert_eq!(
+        prompts,
+        ["select_account", "login"],
+        "once more, and not for ever"
+    );
+    assert_eq!(page.status(), 502, "{}", page.text());
+}

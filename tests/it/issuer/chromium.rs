@@ -193,6 +193,14 @@ async fn s3_the_consent_flow_in_chromium_with_two_people() {
         framed.is_empty() || framed.contains("refused to connect"),
         "{framed}"
     );
+    assert!(
+        seen["switched"]
+            .as_str()
+            .unwrap()
+            .contains("ann@example.com"),
+        "{}",
+        seen["switched"]
+    );
     assert_eq!(seen["frame_refused"], true);
     assert_eq!(seen["cross_site"], 403);
     assert!(

@@ -263,7 +263,10 @@ try {
   const toProvider = page.waitForRequest((request) => request.url().includes('prompt=select_account'));
   await page.getByRole('button', { name: 'Use another account' }).click();
   await toProvider;
-  seen.switch_asks = await page.title();
+  // This provider cannot let people choose, so it asks them to sign in anew.
+  await signIn(page, 'ann');
+  await page.waitForURL(`${base}/oauth2/authorize**`);
+  seen.switched = await page.textContent('.account');
   await bob.close();
 
   // Another site: what it frames stays blank, and its form is refused.
@@ -295,6 +298,7 @@ try {
   await look(page, 'help');
   await page.emulateMedia({ forcedColors: 'active' });
   await page.screenshot({ path: join(folder, 'help-forced.png'), fullPage: true });
+  await page.emulateMedia({ forcedColors: 'none' });
   await page.goto('https://evil.example/link');
   await page.click('a');
   await page.waitForURL(`${base}/oauth2/sign_out**`);
