@@ -7,6 +7,7 @@ mod conformance;
 mod consent;
 mod documents;
 mod flow;
+mod races;
 mod registration;
 mod ssrf;
 mod visit;
