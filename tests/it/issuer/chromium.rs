@@ -133,8 +133,13 @@ async fn s3_the_consent_flow_in_chromium_with_two_people() {
     command.arg(plan.to_string()).arg(&screenshots);
     let seen = parts::run_json(command).await;
     assert_eq!(seen["failure"], json!(null), "{seen:#}");
+    answers_arrived(&seen, &base);
+    people_are_kept_apart(&seen, &base);
+    pages_are_fit_for_everybody(&seen);
+}
 
-    // Every answer arrived, whatever hops came between (`form-action` would have stopped them).
+/// Whatever hops came between: `form-action` on the consent page would have stopped them.
+fn answers_arrived(seen: &Value, base: &str) {
     let answers = seen["answers"].as_object().unwrap();
     for (name, url) in answers {
         let url = url.as_str().unwrap();
@@ -152,12 +157,14 @@ async fn s3_the_consent_flow_in_chromium_with_two_people() {
                 "{name}: {url}"
             );
         }
-        assert_eq!(get("iss").as_deref(), Some(&*base), "{name}");
+        assert_eq!(get("iss").as_deref(), Some(base), "{name}");
         let state = name.rsplit(' ').next().unwrap();
         assert_eq!(get("state").as_deref(), Some(state), "{name}");
     }
     assert_eq!(answers.len(), 11, "{answers:#?}");
+}
 
+fn people_are_kept_apart(seen: &Value, base: &str) {
     assert_eq!(
         seen["focused"], "BODY",
         "Enter right after load approves nothing"
@@ -205,11 +212,11 @@ async fn s3_the_consent_flow_in_chromium_with_two_people() {
     assert_eq!(seen["frame_refused"], true);
     assert_eq!(seen["cross_site"], 403);
     assert!(
-        seen["stopped"]["url"].as_str().unwrap().starts_with(&base),
+        seen["stopped"]["url"].as_str().unwrap().starts_with(base),
         "the address bar is ours"
     );
     assert!(
-        seen["failed"]["url"].as_str().unwrap().starts_with(&base),
+        seen["failed"]["url"].as_str().unwrap().starts_with(base),
         "the address bar is ours"
     );
     let links = seen["help"]["links"].to_string();
@@ -220,7 +227,9 @@ async fn s3_the_consent_flow_in_chromium_with_two_people() {
     ] {
         assert!(links.contains(part), "{links}");
     }
+}
 
+fn pages_are_fit_for_everybody(seen: &Value) {
     let none = json!([]);
     assert_eq!(
         seen["complaints"], none,
