@@ -21,8 +21,8 @@ impl Desk {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut text = String::new();
                 let whole = |text: &str| {
-                    let (head, body) = text.split_once("\r\n\r\n")?;
-                    let length = head
+                    let (start, body) = text.split_once("\r\n\r\n")?;
+                    let length = start
                         .lines()
                         .filter_map(|line| line.split_once(": "))
                         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
