@@ -129,7 +129,7 @@ pub struct OwnPaths {
 
 impl OwnPaths {
     /// With a prefix such as `/oauth2` (starts with a slash, does not end with one). As authorization server the
-    /// proxy also has [`Own::AT_ROOT`].
+    /// proxy also answers at `/authorize`, `/token` and `/register`.
     pub fn new(prefix: &str, authorization_server: bool) -> Self {
         Self {
             prefix: prefix.into(),

@@ -75,7 +75,7 @@ impl Drop for KeptKey {
 
 impl SigningKeys {
     /// Of the configuration, or kept in the store when that has none. Kept ones are there after the first
-    /// [`Self::renew`]; [`Self::watch`] sees to that.
+    /// look into the store; [`Self::watch`] sees to that.
     ///
     /// # Errors
     /// The key of the configuration that cannot be used, and why.
