@@ -14,10 +14,16 @@ use crate::harness::proxy::{Proxy, proxy};
 const COOKIE: &str = "mcp_session";
 
 async fn world() -> (Echo, Proxy) {
+    world_with("").await
+}
+
+/// With more keys in the `oidc` section.
+async fn world_with(oidc: &str) -> (Echo, Proxy) {
     let issuer = keycloak().await.issuer();
     let backend = Echo::start().await;
     let proxy = proxy()
         .oidc(&issuer, "mcp-proxy", CLIENT_SECRET)
+        .oidc_yaml(oidc)
         .route(
             "/app/*",
             backend.url(),
@@ -149,4 +155,25 @@ async fn tokens_that_scripts_fetch_themselves_count_by_audience() {
         401,
         "a token for somebody else's audience"
     );
+}
+
+#[tokio::test]
+async fn a_session_that_keycloak_ends_is_over_here() {
+    // With `offline_access` Keycloak ends its own session right after the sign-in, and has nothing to tell later.
+    let (_backend, proxy) = world_with("offline_access: false").await;
+    let keycloak = keycloak().await;
+    // A person of this test's own, for other tests sign in ann.
+    let id = keycloak.add_person("dora").await;
+    let address = proxy.url("/oauth2/backchannel-logout");
+    keycloak.tell_at(&address).await;
+    let (mut dora, mut ann) = (Browser::default(), Browser::default());
+    for (browser, login) in [(&mut dora, "dora"), (&mut ann, "ann")] {
+        let form = browser.open(&proxy.url("/app/")).await;
+        let page = browser.sign_in(form, login).await;
+        assert_eq!(page.status(), 200, "{}", page.text());
+    }
+    keycloak.sign_out(&id).await;
+    let who = proxy.url("/oauth2/userinfo");
+    assert_eq!(dora.open(&who).await.status(), 401);
+    assert_eq!(ann.open(&who).await.status(), 200);
 }

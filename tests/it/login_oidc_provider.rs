@@ -413,3 +413,22 @@ async fn new_signing_keys_count_at_once() {
         200
     );
 }
+
+#[tokio::test]
+async fn a_sign_out_at_the_provider_ends_the_session_here() {
+    let world = World::new(&json!({})).await;
+    let address = world.proxy.url("/oauth2/backchannel-logout");
+    world.provider.tell_at(&address).await;
+    let (mut browser, mut elsewhere) = (Browser::default(), Browser::default());
+    world.sign_in(&mut browser, "/app/", "ann").await;
+    world.sign_in(&mut elsewhere, "/app/", "ann").await;
+
+    let issuer = world.provider.issuer();
+    let asks = browser.open(&format!("{issuer}/session/end")).await;
+    let page = browser.submit(asks.form().fill("logout", "yes")).await;
+    assert_eq!(page.status(), 200, "{}", page.text());
+    let who = world.proxy.url("/oauth2/userinfo");
+    assert_eq!(browser.open(&who).await.status(), 401);
+    // On another of the provider's sessions the same person goes on.
+    assert_eq!(elsewhere.open(&who).await.status(), 200);
+}

@@ -105,3 +105,43 @@ fn production_loads_once_its_files_exist() {
         3
     );
 }
+
+/// Every whole configuration on the pages about identity providers.
+#[test]
+fn the_pages_about_providers_have_configurations_that_load() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut pages = vec![docs.join("identity-providers.md")];
+    let folder = std::fs::read_dir(docs.join("identity-providers")).unwrap();
+    pages.extend(folder.map(|entry| entry.unwrap().path()));
+    let place = tempfile::tempdir().unwrap();
+    let mut loaded = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            if !block.starts_with("version: 1") {
+                continue;
+            }
+            // What the reader has to fill in.
+            let block = block
+                .replace("tenant id", "tenant")
+                .replace("application id", "app")
+                .replace(['<', '>'], "");
+            let file = place.path().join("config.yaml");
+            std::fs::write(&file, block).unwrap();
+            let outcome = load(&Sources {
+                files: vec![file],
+                env: [(SECRET.0.to_owned(), SECRET.1.to_owned())].into(),
+                ..Sources::default()
+            });
+            assert!(
+                outcome.is_ok(),
+                "{}: {}",
+                page.display(),
+                outcome.unwrap_err()
+            );
+            loaded += 1;
+        }
+    }
+    assert_eq!(loaded, 11);
+}

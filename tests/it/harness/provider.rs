@@ -47,6 +47,11 @@ impl RealProvider {
         self.control("/rotate", &json!({})).await;
     }
 
+    /// The client `proxy` is told at this address that a session has ended.
+    pub(crate) async fn tell_at(&self, url: &str) {
+        self.control("/backchannel", &json!({ "uri": url })).await;
+    }
+
     /// Signs a token; `server.mjs` says with what.
     pub(crate) async fn mint(&self, what: &Value) -> String {
         self.control("/mint", what).await["token"]

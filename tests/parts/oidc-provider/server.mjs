@@ -12,6 +12,7 @@
 //   POST /rotate   new signing keys; the old ones leave the JWKS
 //   POST /mint     {"claims":{},"header":{},"key":"current|old|foreign|none","alg":"RS256"} a token
 //   GET /requests  what the token, userinfo, registration and other endpoints were asked; DELETE empties it
+//   POST /backchannel {"uri":"http://..."}  where the client `proxy` is told that a session has ended
 //   POST /revoke   {"login":"ann"} ends every grant and session of a person
 import http from 'node:http';
 import crypto from 'node:crypto';
@@ -146,6 +147,8 @@ function makeProvider(issuer, keys) {
     scopes: ['openid', 'offline_access', 'mcp'],
     conformIdTokenClaims: !options.claims_in_id_token,
     clientBasedCORS: () => true,
+    // It would refuse to tell anybody on loopback, where the tests are.
+    fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
     pkce: { required: () => true },
     rotateRefreshToken: options.rotate,
     expiresWithSession: () => false,
@@ -187,6 +190,7 @@ function makeProvider(issuer, keys) {
       clientCredentials: { enabled: true },
       introspection: { enabled: true },
       revocation: { enabled: true },
+      backchannelLogout: { enabled: true },
       registration: { enabled: options.registration, initialAccessToken: false },
       rpInitiatedLogout: {
         enabled: true,
@@ -213,6 +217,7 @@ function makeProvider(issuer, keys) {
     },
   });
   provider.use(interactions(provider));
+  provider.on('backchannel.error', (_ctx, error) => console.error('backchannel.error', error));
   provider.on('server_error', (_ctx, error) => console.error('server_error', error));
   return provider;
 }
@@ -320,6 +325,10 @@ const control = http.createServer(async (req, res) => {
         keys = await newKeys();
         handle = makeProvider(issuer, keys).callback();
         return answer({ kids: keys.map((key) => key.kid) });
+      case 'POST /backchannel':
+        Object.assign(clients[0], { backchannel_logout_uri: given.uri, backchannel_logout_session_required: true });
+        handle = makeProvider(issuer, keys).callback();
+        return answer({});
       case 'POST /mint':
         return answer({ token: await mint(given) });
       case 'GET /requests':
