@@ -76,7 +76,6 @@ async fn register(proxy: &Proxy, name: &str, redirect: &str) -> String {
     answer.json()["client_id"].as_str().unwrap().to_owned()
 }
 
-#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn s3_the_consent_flow_in_chromium_with_two_people() {
     let provider = RealProvider::start(&json!({})).await;
