@@ -10,6 +10,7 @@ mod flow;
 mod races;
 mod registration;
 mod ssrf;
+mod tokens;
 mod visit;
 mod visits;
 mod weeks;
