@@ -310,7 +310,7 @@ pub(super) async fn exchange(
         .get("assertion")
         .ok_or(OAuthError::invalid_request("assertion is missing"))?;
     let (verified, trusted) = desk.assertions.verify(assertion, client).await?;
-    let target = match verified.payload.get("resource").and_then(Value::as_str) {
+    let target = match said(&verified.payload, "resource")? {
         None => wanted::resource(routes, desk.default_route.as_deref(), client, form)?,
         Some(named) => {
             let target = routes
@@ -337,7 +337,7 @@ pub(super) async fn exchange(
         ));
     }
     let mut scopes = wanted::scopes(client, &target, form.get("scope"))?;
-    if let Some(allowed) = verified.payload.get("scope").and_then(Value::as_str) {
+    if let Some(allowed) = said(&verified.payload, "scope")? {
         let allowed = ScopeSet::parse(allowed)
             .ok_or_else(|| invalid("the assertion's scope cannot be read"))?;
         scopes = scopes.common(&allowed);
@@ -365,6 +365,18 @@ pub(super) async fn exchange(
         scopes,
         refresh: None,
     })
+}
+
+/// A claim that bounds what the assertion is good for. One that is there and no text bounds it in a way that we cannot
+/// read, and is not passed over.
+fn said<'p>(payload: &'p Map<String, Value>, name: &str) -> Result<Option<&'p str>, OAuthError> {
+    match payload.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(invalid(
+            "resource or scope of the assertion is not one text",
+        )),
+    }
 }
 
 fn invalid(description: &'static str) -> OAuthError {

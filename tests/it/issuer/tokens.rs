@@ -316,6 +316,8 @@ async fn identity_assertions_are_exchanged_by_their_client() {
         json!({ "claims": { "exp": 1_000_000_000 } }),
         json!({ "claims": { "iat": 4_000_000_000_u64 } }),
         json!({ "claims": { "resource": "https://elsewhere.example/mcp" } }),
+        json!({ "claims": { "resource": ["https://elsewhere.example/mcp"] } }),
+        json!({ "claims": { "scope": ["read"] } }),
         json!({ "claims": { "jti": null } }),
         json!({ "claims": { "sub": "" } }),
         json!({ "claims": {}, "key": {} }),
