@@ -9,7 +9,7 @@ use self::rule::Rule;
 use crate::authn::{Caller, Credential, Identity};
 use crate::claims::Claims;
 use crate::config::Config;
-use crate::mcp::Call;
+use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 use crate::route::Target;
 use crate::telemetry::metrics::{Metrics, Name};
@@ -40,6 +40,13 @@ impl Permit {
     pub(crate) fn for_test(target: Target, caller: Caller) -> Self {
         Self { target, caller }
     }
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub enum Denied {
+    /// The caller may not use the route at all.
+    Route(Reject),
 }
 
 /// The compiled rules of all routes.
@@ -97,9 +104,21 @@ impl Policy {
             .is_some_and(|guarded| guarded.rule.admits(claims).is_ok())
     }
 
-    /// Decides. Denials are 403 without a challenge: another token of the same person would not help, and
-    /// clients take a challenge for a reason to log in again.
-    pub fn decide(&self, caller: Caller, target: Target, _call: &Call) -> Result<Permit, Reject> {
+    /// Decides. Denials of a whole route are 403 without a challenge: another token of the same person would not
+    /// help, and clients take a challenge for a reason to log in again.
+    ///
+    /// # Errors
+    /// When the caller may not use the route, or may not make one of the calls of the message.
+    pub fn decide(
+        &self,
+        caller: Caller,
+        target: Target,
+        message: &Message,
+    ) -> Result<Permit, Denied> {
+        self.admit(caller, target, message).map_err(Denied::Route)
+    }
+
+    fn admit(&self, caller: Caller, target: Target, _message: &Message) -> Result<Permit, Reject> {
         let guarded = self
             .routes
             .get(target.route().index)
@@ -177,7 +196,7 @@ mod tests {
                 &ClaimMap::default(),
             ))))
         });
-        let decision = policy.decide(caller, target, &Call::default());
+        let decision = policy.decide(caller, target, &Message::default());
         let label = if decision.is_ok() { "allow" } else { "deny" };
         let line = format!(
             "mcp_proxy_authz_decisions_total{{policy=\"{path}\",decision=\"{label}\",stage=\"route\"}} 1"
@@ -185,7 +204,7 @@ mod tests {
         assert!(metrics.render().contains(&line), "{line}");
         decision
             .map(|permit| permit.identity().is_some())
-            .map_err(|reject| {
+            .map_err(|Denied::Route(reject)| {
                 assert_eq!(
                     (reject.code(), reject.headers().len(), reject.wants_login()),
                     (Code::Forbidden, 0, false)

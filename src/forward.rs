@@ -29,9 +29,10 @@ use crate::config::route::{Kind, Mcp};
 use crate::http::body::{Guarded, Upload};
 use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
+use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
-use crate::upstream::{self, CloseReason, ExchangeError, Upstream};
+use crate::upstream::{self, CloseReason, ExchangeError, Pick, Upstream};
 use crate::urls::PublicUrl;
 
 /// Forwards permitted requests to their backends.
@@ -81,8 +82,6 @@ impl Forwarder {
 
     /// Sends a permitted request. On `mcp` routes the body was collected for the look at the call and is whole.
     ///
-    /// `leave` gives what a stream rests on, if the answer becomes one.
-    ///
     /// # Errors
     /// 502 when there is no connection or the exchange broke off, 503 when all connections are in use, 504 when no
     /// answer came in time; 413, 408 and 400 for a body that failed; 404 for an endpoint of somebody else's.
@@ -91,9 +90,10 @@ impl Forwarder {
         permit: Permit,
         inbound: &Inbound,
         request: Request,
-        leave: &Leaves<'_>,
+        errand: Errand<'_>,
     ) -> Result<Response, Reject> {
         let target = permit.target();
+        let leave = errand.leave;
         let route = target.route();
         let identity = permit.identity();
         let upstream = self.upstreams.get(route.backend_index).ok_or_else(|| {
@@ -137,7 +137,7 @@ impl Forwarder {
         let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
         let answer = upstream
-            .exchange(outgoing, upload.as_ref())
+            .exchange(outgoing, upload.as_ref(), Pick::Any)
             .await
             .map_err(|error| reject(&error, limit))?;
         let relayed = Relayed {
@@ -236,6 +236,15 @@ impl Forwarder {
     }
 }
 
+/// What goes along with a permitted request.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// What its body says; empty on `http` routes.
+    pub message: &'a Message,
+    /// Gives what a stream rests on, if the answer becomes one.
+    pub leave: &'a Leaves<'a>,
+}
+
 /// Gives the leave of a stream; `None` when only its age bounds it. Asked only when there is a stream.
 pub type Leaves<'a> = dyn Fn() -> Option<Leave> + Sync + 'a;
 
@@ -280,6 +289,12 @@ fn reject(error: &ExchangeError, limit: u64) -> Reject {
             Code::BackendFailed,
             Fault::Backend,
             "The server behind this address broke off the exchange. It may have seen the request.",
+        ),
+        ExchangeError::NoEndpoint => Reject::new(
+            StatusCode::NOT_FOUND,
+            Code::NotFound,
+            Fault::Client,
+            "This session is not known here. Initialize again.",
         ),
         ExchangeError::NoUpgrade => Reject::new(
             StatusCode::BAD_GATEWAY,

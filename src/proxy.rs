@@ -1,6 +1,7 @@
 //! The flight of one request: where to, who, what, may they, send it. Every step hands a value to the next; a
 //! step that fails hands a [`Reject`], and `exit` writes the answer.
 
+mod denied;
 mod exit;
 mod forward_auth;
 mod guide;
@@ -22,13 +23,13 @@ use crate::authn::Authn;
 use crate::authz::Policy;
 use crate::clock::Ambient;
 use crate::config::route::Kind;
-use crate::forward::Forwarder;
+use crate::forward::{Errand, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Inbound, Request, RequestBody, Response, navigation};
 use crate::issuer::Issuer;
 use crate::listen::Handler;
+use crate::mcp::Message;
 use crate::mcp::edge::{self, Edge};
-use crate::mcp::{Call, peek};
 use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
@@ -162,14 +163,21 @@ impl Proxy {
                             .await?;
                         flight.by(&caller);
                         let asked = leave::Asked::of(&caller, &parts, told);
-                        let permit = snapshot.policy.decide(caller, target, &Call::default())?;
+                        let message = Message::default();
+                        let permit = snapshot
+                            .policy
+                            .decide(caller, target, &message)
+                            .map_err(denied::reject)?;
                         let request = Request::from_parts(parts, body);
                         flight.sent(Instant::now());
-                        let call = Call::default();
-                        let leave = || asked.as_ref().map(|asked| asked.leave(self, &call));
+                        let leave = || asked.as_ref().map(|asked| asked.leave(self, &message));
+                        let errand = Errand {
+                            message: &message,
+                            leave: &leave,
+                        };
                         let sent = snapshot
                             .forwarder
-                            .send(permit, inbound, request, &leave)
+                            .send(permit, inbound, request, errand)
                             .await;
                         flight.answered(Instant::now());
                         sent
@@ -200,8 +208,11 @@ impl Proxy {
             .collect(snapshot.bounds.mcp_body, snapshot.bounds.body_idle)
             .await?;
         flight.bytes_in = bytes.len() as u64;
-        flight.call = peek(&bytes);
-        let permit = snapshot.policy.decide(caller, target, &flight.call)?;
+        flight.message = Message::read(&parts.headers, &bytes)?;
+        let permit = snapshot
+            .policy
+            .decide(caller, target, &flight.message)
+            .map_err(denied::reject)?;
         let body = if bytes.is_empty() {
             RequestBody::Empty
         } else {
@@ -209,11 +220,15 @@ impl Proxy {
         };
         let request = Request::from_parts(parts, body);
         flight.sent(Instant::now());
-        let call = &flight.call;
-        let leave = || asked.as_ref().map(|asked| asked.leave(self, call));
+        let message = &flight.message;
+        let leave = || asked.as_ref().map(|asked| asked.leave(self, message));
+        let errand = Errand {
+            message,
+            leave: &leave,
+        };
         let sent = snapshot
             .forwarder
-            .send(permit, inbound, request, &leave)
+            .send(permit, inbound, request, errand)
             .await;
         flight.answered(Instant::now());
         sent

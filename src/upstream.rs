@@ -4,6 +4,7 @@ pub mod connect;
 pub mod fetch;
 pub(crate) mod guarded;
 
+mod endpoint;
 mod exchange;
 mod health;
 mod lease;
@@ -23,6 +24,7 @@ use crate::config::backend::{Backend, BackendTimeouts, HealthCheck, HostPolicy, 
 use crate::ids::BackendName;
 use crate::telemetry::metrics::Metrics;
 
+pub(crate) use self::endpoint::{EndpointTag, Pick};
 pub(crate) use self::exchange::{Answer, ExchangeError};
 pub(crate) use self::lease::Lease;
 pub(crate) use self::meters::{CloseReason, Kind, Meters, Open};
@@ -32,6 +34,7 @@ pub(crate) use self::target::Place;
 pub struct Upstream {
     name: BackendName,
     place: Place,
+    tag: EndpointTag,
     pool: Arc<Pool>,
     /// For upgrades, which only HTTP/1.1 has; `None` where the backend speaks HTTP/2 alone.
     upgrades: Option<Connector>,
@@ -107,6 +110,7 @@ impl Upstream {
                 Arc::clone(&meters),
             )),
             upgrades,
+            tag: EndpointTag::of(&config.upstream),
             place,
             timeouts: config.timeouts.clone(),
             forward_origin: config.forward_origin,

@@ -53,7 +53,9 @@ pub(super) fn relay(
     rules: &HeadRules,
     inbound: &Inbound,
 ) -> Result<Response, Reject> {
-    let Answer { response, lease } = answer;
+    let Answer {
+        response, lease, ..
+    } = answer;
     let (mut head, body) = response.into_parts();
     clean(&mut head.headers, &rules.cookies, inbound, relayed.is_mcp);
     if relayed.sandboxed {

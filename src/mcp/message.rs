@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Call;
+use super::{Call, Reach};
 
 /// Longest `id`, method and name that are kept, in bytes; a longer one counts as absent.
 const MAX_ID: usize = 256;
@@ -21,17 +21,21 @@ pub fn peek(body: &[u8]) -> Call {
         return Call::default();
     };
     let method = method.filter(|method| method.len() <= MAX_METHOD);
-    let name = match method.as_deref() {
-        Some("tools/call" | "prompts/get") => params.name,
-        Some("resources/read") => params.uri,
+    let bounded = |name: Option<Cow<'_, str>>| {
+        name.filter(|name| name.len() <= MAX_NAME)
+            .map(|name| name.into_owned().into())
+    };
+    let reach = match method.as_deref() {
+        Some("tools/call") => bounded(params.name).map(Reach::Tool),
+        Some("prompts/get") => bounded(params.name).map(Reach::Prompt),
+        Some("resources/read") => bounded(params.uri).map(Reach::Resource),
         _ => None,
     };
     Call {
         id: id.map(Box::from),
         method: method.map(|method| method.into_owned().into()),
-        name: name
-            .filter(|name| name.len() <= MAX_NAME)
-            .map(|name| name.into_owned().into()),
+        reach: reach.into_iter().collect(),
+        arguments: None,
     }
 }
 
@@ -199,8 +203,13 @@ mod tests {
     use super::*;
 
     fn seen(body: &str) -> [Option<String>; 3] {
-        let Call { id, method, name } = peek(body.as_bytes());
-        [id, method, name].map(|found| found.map(String::from))
+        let call = peek(body.as_bytes());
+        let name = call.name().map(String::from);
+        [
+            call.id.map(String::from),
+            call.method.map(String::from),
+            name,
+        ]
     }
 
     #[test]
@@ -300,9 +309,9 @@ mod tests {
         fn agrees_with_a_full_reading(id in "[a-z0-9\"\\\\]{0,8}", method in prop::sample::select(vec!["tools/call", "ping"]), name in "\\PC{0,12}", extra in "\\PC{0,12}") {
             let body = serde_json::json!({"x": [extra, {"id": 3}], "id": id, "params": {"y": {"name": 1}, "name": name}, "method": method});
             let call = peek(body.to_string().as_bytes());
-            let echoed: String = serde_json::from_str(&call.id.unwrap()).unwrap();
+            let echoed: String = serde_json::from_str(call.id.as_deref().unwrap()).unwrap();
             prop_assert_eq!(echoed, id);
-            prop_assert_eq!(call.name.as_deref(), (method == "tools/call").then_some(name.as_str()));
+            prop_assert_eq!(call.name(), (method == "tools/call").then_some(name.as_str()));
         }
     }
 }

@@ -104,7 +104,7 @@ fn write(
         }
     } else if mcp {
         Audience::Mcp {
-            id: flight.call.id.as_deref(),
+            id: flight.message.only().and_then(|call| call.id.as_deref()),
         }
     } else {
         Audience::Http

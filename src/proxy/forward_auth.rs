@@ -6,11 +6,11 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::Snapshot;
 use super::record::Flight;
+use super::{Snapshot, denied};
 use crate::authn::{Caller, Identity};
 use crate::http::{Body, Inbound, Response, respond};
-use crate::mcp::Call;
+use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 
 pub(super) async fn answer(
@@ -47,7 +47,10 @@ pub(super) async fn answer(
         .authenticate_forwarded(inbound, &target, &parts.headers)
         .await?;
     flight.by(&caller);
-    let permit = snapshot.policy.decide(caller, target, &Call::default())?;
+    let permit = snapshot
+        .policy
+        .decide(caller, target, &Message::default())
+        .map_err(denied::reject)?;
     Ok(accepted(snapshot, inbound, permit.identity()))
 }
 

@@ -8,10 +8,10 @@ use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::Proxy;
+use super::{Proxy, denied};
 use crate::authn::{Caller, Credential, Identity};
 use crate::forward::{Judge, Leave, Verdict};
-use crate::mcp::Call;
+use crate::mcp::Message;
 use crate::route::Matched;
 
 /// Headers that say who asks, and whether a cookie counts.
@@ -56,14 +56,14 @@ impl Asked {
     }
 
     /// The leave of the stream that it became.
-    pub(super) fn leave(&self, proxy: &Arc<Proxy>, call: &Call) -> Leave {
+    pub(super) fn leave(&self, proxy: &Arc<Proxy>, message: &Message) -> Leave {
         let judge = Again {
             proxy: Arc::clone(proxy),
             identity: self.identity.clone(),
             method: self.method.clone(),
             uri: self.uri.clone(),
             headers: self.headers.iter().cloned().collect(),
-            call: call.clone(),
+            message: message.clone(),
         };
         Leave {
             identity: self.identity.clone(),
@@ -79,7 +79,7 @@ struct Again {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    call: Call,
+    message: Message,
 }
 
 impl Again {
@@ -97,9 +97,10 @@ impl Again {
             Ok(None) => return Verdict::Lost,
             Ok(Some(identity)) => Caller::Known(identity),
         };
-        match snapshot.policy.decide(caller, target, &self.call) {
+        match snapshot.policy.decide(caller, target, &self.message) {
             Ok(_) => Verdict::Stays,
-            Err(reject) => {
+            Err(denied) => {
+                let reject = denied::reject(denied);
                 tracing::info!(
                     code = reject.code().as_str(),
                     "a caller lost the right to an open stream"

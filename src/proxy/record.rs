@@ -10,7 +10,7 @@ use crate::authn::{Caller, Credential};
 use crate::claims::Claims;
 use crate::http::pages::Account;
 use crate::http::{Inbound, Request};
-use crate::mcp::Call;
+use crate::mcp::Message;
 use crate::mcp::edge::Origin;
 use crate::route::{Route, Target};
 use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
@@ -19,7 +19,7 @@ use crate::telemetry::requests::{RequestMetrics, Row};
 /// Notes on one request. When it is dropped before it has ended, the client went away before an answer: that is
 /// recorded too.
 pub(super) struct Flight {
-    pub(super) call: Call,
+    pub(super) message: Message,
     pub(super) origin: Option<Origin>,
     pub(super) bytes_in: u64,
     pub(super) route: Option<Arc<Route>>,
@@ -66,7 +66,7 @@ impl Flight {
                 .map(Record::clip),
         };
         Self {
-            call: Call::default(),
+            message: Message::default(),
             origin: None,
             bytes_in: 0,
             route: None,
@@ -155,6 +155,7 @@ impl Flight {
             to_head,
             self.backend_took.unwrap_or_default(),
         );
+        let call = self.message.calls().first();
         let record = Record {
             at: self.inbound.received,
             id: self.inbound.id,
@@ -171,8 +172,8 @@ impl Flight {
             credential: self.credential,
             subject: self.subject,
             client_id: self.client_id.take(),
-            mcp_method: self.call.method.take(),
-            mcp_name: self.call.name.take(),
+            mcp_method: call.and_then(|call| call.method.clone()),
+            mcp_name: call.and_then(|call| call.name().map(Box::from)),
             rejected,
             bytes_in: self.bytes_in,
         };

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::Upstream;
+use super::endpoint::{EndpointTag, Pick};
 use super::lease::{Lease, Sent};
 use super::meters::Outcome;
 use super::pool::PoolError;
@@ -19,6 +20,8 @@ use crate::http::body::{Upload, UploadState};
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
+    /// Which endpoint answered.
+    pub(crate) endpoint: EndpointTag,
 }
 
 /// Why there is no answer. For logs; what clients see is decided by `forward`.
@@ -39,6 +42,9 @@ pub(crate) enum ExchangeError {
     /// The backend speaks HTTP/2 only, which has no upgrades.
     #[error("the backend is configured for HTTP/2 only, which has no upgrades")]
     NoUpgrade,
+    /// The request may go to one endpoint only, and that is not configured (any more).
+    #[error("the endpoint that the request belongs to is not configured")]
+    NoEndpoint,
     /// The client's body failed, so the request could not be sent whole.
     #[error("the request's body was not read to its end")]
     Upload(UploadState),
@@ -63,7 +69,11 @@ impl Upstream {
         &self,
         request: Request<RequestBody>,
         upload: Option<&Upload>,
+        pick: Pick,
     ) -> Result<Answer, ExchangeError> {
+        if pick != Pick::Any && pick != Pick::Only(self.tag) {
+            return Err(ExchangeError::NoEndpoint);
+        }
         let started = Instant::now();
         // No further async function in between: each would hold the request once more in this future.
         let result = match self.pool.checkout(false).await {
@@ -130,9 +140,12 @@ impl Upstream {
             Err(ExchangeError::Busy) => Outcome::Busy,
             Err(ExchangeError::Unreachable(_)) => Outcome::Unreachable,
             Err(ExchangeError::Timeout(_)) => Outcome::Timeout,
-            Err(ExchangeError::Broken(_) | ExchangeError::NoUpgrade | ExchangeError::Upload(_)) => {
-                Outcome::Failed
-            }
+            Err(
+                ExchangeError::Broken(_)
+                | ExchangeError::NoUpgrade
+                | ExchangeError::NoEndpoint
+                | ExchangeError::Upload(_),
+            ) => Outcome::Failed,
         };
         self.meters.answered(outcome, started.elapsed());
         match result {
@@ -146,7 +159,12 @@ impl Upstream {
                 self.health.request_failed();
             }
             // Our own bounds and the client's faults say nothing about the backend.
-            Err(ExchangeError::Busy | ExchangeError::NoUpgrade | ExchangeError::Upload(_)) => {}
+            Err(
+                ExchangeError::Busy
+                | ExchangeError::NoUpgrade
+                | ExchangeError::NoEndpoint
+                | ExchangeError::Upload(_),
+            ) => {}
         }
     }
 
@@ -201,7 +219,11 @@ impl Upstream {
             }
         };
         match sent {
-            Ok(response) => Ok(Answer { response, lease }),
+            Ok(response) => Ok(Answer {
+                response,
+                lease,
+                endpoint: self.tag,
+            }),
             Err(mut error) => {
                 if let Some(request) = error.take_message() {
                     return Err(Failure::Unsent(error.into_error(), Box::new(request)));

@@ -176,7 +176,7 @@ async fn idle_connections_are_let_go() {
         stream.write_all(b"HTTP/1.1 204 N\r\n\r\n").await.unwrap();
         stream
     };
-    let (mut stream, answer) = tokio::join!(serving, upstream.exchange(request, None));
+    let (mut stream, answer) = tokio::join!(serving, upstream.exchange(request, None, Pick::Any));
     answer.ok().unwrap().lease.finish();
     let idle = || metrics.render().contains("state=\"idle\"} 1");
     assert!(idle());

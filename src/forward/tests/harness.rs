@@ -15,11 +15,12 @@ use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
 use crate::config::oidc::ClaimMap;
-use crate::forward::Forwarder;
+use crate::forward::{Errand, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Body, Inbound, Request, RequestBody, Response};
 use crate::ids::Subject;
 use crate::keys::KeyRing;
+use crate::mcp::Message;
 use crate::peer::{Conn, Peer, TokenMemo};
 use crate::revocation::Revocations;
 use crate::route::{Matched, Table};
@@ -200,9 +201,12 @@ async fn handle(
         RequestBody::Incoming(body)
     };
     let request: Request = Request::from_parts(head, body);
-    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, &|| {
-        None
-    });
+    let message = Message::default();
+    let errand = Errand {
+        message: &message,
+        leave: &|| None,
+    };
+    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, errand);
     // It lives inside every connection's task, beside everything else that one request needs.
     if size_of_val(&sending) > 3072 {
         let mut response = Response::new(Body::full(format!(
