@@ -1,6 +1,8 @@
 //! An MCP client's side of OAuth by hand: discovery, registration, authorization, tokens. For tests that look at
 //! single steps; whole visits are made by the official clients.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_oidc_proxy::secret::Digest;
@@ -113,6 +115,18 @@ impl App {
         Returned::of(&browser.submit(form).await)
     }
 
+    /// Approves once more in the same browser: each request has a state of its own, for the answer to one counts
+    /// once.
+    pub(crate) async fn approve_again(&self, browser: &mut Browser, login: &str) -> Returned {
+        static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+        let state = format!("state-{}", REQUESTS.fetch_add(1, Ordering::Relaxed));
+        let page = self
+            .consent_page_for(browser, login, &[("state", &state)])
+            .await;
+        let form = page.form_to("/oauth2/consent").fill("decision", "approve");
+        Returned::of(&browser.submit(form).await)
+    }
+
     /// Sends a form to the token endpoint.
     pub(crate) async fn token(&self, parameters: &[(&str, &str)]) -> Answer {
         let fields: Vec<(String, String)> = parameters
@@ -146,6 +160,12 @@ impl App {
             ("client_id", &self.client_id),
         ])
         .await
+    }
+
+    /// The whole way to tokens, once more in the same browser.
+    pub(crate) async fn sign_in_again(&self, browser: &mut Browser, login: &str) -> Tokens {
+        let returned = self.approve_again(browser, login).await;
+        Tokens::of(&self.redeem(&returned.code()).await)
     }
 
     /// The whole way to tokens.

@@ -85,6 +85,11 @@ impl World {
         self.url("/").trim_end_matches('/').to_owned()
     }
 
+    /// Seconds on the clock of proxy and provider.
+    pub(crate) fn clock_now(&self) -> i64 {
+        mcp_oidc_proxy::clock::Clock::now(&*self.clock).as_secs()
+    }
+
     /// Somebody who is signed in.
     pub(crate) async fn ann(&self) -> Browser {
         let mut browser = Browser::default();
