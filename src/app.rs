@@ -5,6 +5,7 @@ mod built;
 mod direct;
 mod restart;
 mod run;
+mod traces;
 mod watch;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::{Metrics, Name};
+use crate::telemetry::trace::Traces;
 
 /// Why the proxy did not start, or did not take over a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,7 @@ struct Lasting {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     access: Arc<AccessLog>,
+    traces: Arc<Traces>,
     store: Arc<dyn Store>,
     store_state: Arc<watch::StoreState>,
     revocations: Arc<Revocations>,
@@ -113,6 +116,7 @@ impl Running {
             &metrics,
         )
         .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
+        let traces = traces::start(&config, &ambient, &metrics)?;
         let revocations = Revocations::new(Arc::clone(&store), ambient.clone());
         let lasting = Arc::new(Lasting {
             revocations,
@@ -120,6 +124,7 @@ impl Running {
             metrics,
             health,
             access,
+            traces,
             store,
             store_state: Arc::default(),
             listeners,
@@ -151,6 +156,7 @@ impl Running {
             Arc::clone(&lasting.metrics),
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.access),
+            Arc::clone(&lasting.traces),
         );
         loaded_now(&lasting, true);
         lasting.health.set_ready();
@@ -286,7 +292,12 @@ impl Running {
         self.lasting.tracker.close();
         self.lasting.tracker.wait().await;
         let access = Arc::clone(&self.lasting.access);
-        let _ = tokio::task::spawn_blocking(move || access.close()).await;
+        let traces = Arc::clone(&self.lasting.traces);
+        let close = move || {
+            access.close();
+            traces.flush();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 }
 

@@ -22,6 +22,7 @@ pub mod route;
 pub mod service;
 pub mod session;
 pub mod shape;
+pub mod tracing;
 pub mod value;
 mod yaml;
 
@@ -108,6 +109,9 @@ pub struct Config {
     /// Logs of the process and of requests.
     #[serde(default)]
     pub logging: service::Logging,
+    /// Traces over OTLP.
+    #[serde(default)]
+    pub tracing: tracing::Tracing,
     /// How the process ends.
     #[serde(default)]
     pub shutdown: service::Shutdown,

@@ -32,6 +32,7 @@ use crate::keys::KeyRing;
 use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
+use crate::telemetry::trace::Trace;
 use crate::upstream::{self, CloseReason, ExchangeError, Pick, Upstream};
 use crate::urls::PublicUrl;
 
@@ -108,9 +109,12 @@ impl Forwarder {
             })?,
         };
         if !is_mcp && route.websocket && websocket::is_upgrade(&request) {
-            let head = self
+            let mut head = self
                 .rules
                 .head(&request, upstream, identity, inbound, false);
+            if let Some(trace) = errand.trace {
+                trace.inject(&mut head);
+            }
             let mut outgoing = http::Request::new(RequestBody::Empty);
             *outgoing.uri_mut() = uri.into();
             *outgoing.headers_mut() = head;
@@ -130,9 +134,12 @@ impl Forwarder {
         let is_get = request.method() == http::Method::GET;
         let legacy = is_get && is_mcp;
         let base = legacy.then(|| uri.clone());
-        let headers = self
+        let mut headers = self
             .rules
             .head(&request, upstream, identity, inbound, is_mcp);
+        if let Some(trace) = errand.trace {
+            trace.inject(&mut headers);
+        }
         let limit = self.limit(is_mcp);
         let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
@@ -241,6 +248,8 @@ impl Forwarder {
 pub struct Errand<'a> {
     /// What its body says; empty on `http` routes.
     pub message: &'a Message,
+    /// The spans of the request.
+    pub trace: Option<&'a Trace>,
     /// Gives what a stream rests on, if the answer becomes one.
     pub leave: &'a Leaves<'a>,
 }

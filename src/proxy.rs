@@ -37,6 +37,7 @@ use crate::route::{Matched, Table, Target};
 use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::requests::RequestMetrics;
+use crate::telemetry::trace::Traces;
 
 /// Everything that a request is judged and sent by. Built whole by `app`, swapped whole at a reload; a request
 /// keeps the one that it started with.
@@ -81,6 +82,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     access: Arc<AccessLog>,
+    traces: Arc<Traces>,
 }
 
 impl Proxy {
@@ -91,6 +93,7 @@ impl Proxy {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         access: Arc<AccessLog>,
+        traces: Arc<Traces>,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -98,6 +101,7 @@ impl Proxy {
             metrics,
             health,
             access,
+            traces,
         })
     }
 
@@ -174,6 +178,7 @@ impl Proxy {
                         let errand = Errand {
                             message: &message,
                             leave: &leave,
+                            trace: flight.trace.as_ref(),
                         };
                         let sent = snapshot
                             .forwarder
@@ -209,6 +214,7 @@ impl Proxy {
             .await?;
         flight.bytes_in = bytes.len() as u64;
         flight.message = Message::read(&parts.headers, &bytes)?;
+        flight.called();
         let permit = snapshot
             .policy
             .decide(caller, target, &flight.message)
@@ -225,6 +231,7 @@ impl Proxy {
         let errand = Errand {
             message,
             leave: &leave,
+            trace: flight.trace.as_ref(),
         };
         let sent = snapshot
             .forwarder
@@ -239,7 +246,13 @@ impl Handler for Proxy {
     async fn handle(self: Arc<Self>, conn: Arc<Conn>, request: Request) -> Response {
         let snapshot = self.snapshot.load_full();
         let inbound = Inbound::new(&self.ambient, conn, request.headers(), &snapshot.trusted);
-        let mut flight = Flight::begin(&inbound, &request, &snapshot.requests, &self.access);
+        let mut flight = Flight::begin(
+            &inbound,
+            &request,
+            &snapshot.requests,
+            &self.access,
+            &self.traces,
+        );
         let asked = exit::Asked::of(&request, &snapshot);
         let outcome = self.fly(&snapshot, &inbound, request, &mut flight).await;
         let (mut response, rejected) = match outcome {

@@ -17,6 +17,9 @@ pub(super) fn restart_only(before: &Config, after: &Config) -> Vec<&'static str>
     if before.admin != after.admin {
         keys.push("admin.address");
     }
+    if before.tracing != after.tracing {
+        keys.push("tracing");
+    }
     if before.logging.format != after.logging.format {
         keys.push("logging.format (of the process's log; access records change at once)");
     }

@@ -47,7 +47,7 @@ pub const AUTH_MODE: &str = "AUTH_MODE";
 pub const PREFIX: &str = "MCP_PROXY__";
 
 /// Short names that set one key to their text. A later one wins over an earlier one.
-const PLAIN: [Short; 8] = [
+const PLAIN: [Short; 11] = [
     short(
         "OIDC_DISCOVERY_URL",
         "oidc.issuer",
@@ -79,6 +79,21 @@ const PLAIN: [Short; 8] = [
         ENABLE_PROMETHEUS_METRICS,
         "metrics.enabled",
         "`false` turns the metrics listener off.",
+    ),
+    short(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "tracing.endpoint",
+        "Where spans are sent, over OTLP/HTTP. `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_*` count too.",
+    ),
+    short(
+        "OTEL_SERVICE_NAME",
+        "tracing.service_name",
+        "`service.name` of the spans.",
+    ),
+    short(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "tracing.sample_ratio",
+        "Share of the traces that are recorded, 0 to 1.",
     ),
 ];
 

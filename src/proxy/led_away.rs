@@ -37,5 +37,8 @@ pub(super) fn record(inbound: Inbound, head: &Parts, status: StatusCode, log: &A
         mcp_name: None,
         rejected: None,
         bytes_in: 0,
+        https: inbound.https,
+        sent_after: None,
+        trace: None,
     });
 }

@@ -15,6 +15,7 @@ use crate::mcp::edge::Origin;
 use crate::route::{Route, Target};
 use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
 use crate::telemetry::requests::{RequestMetrics, Row};
+use crate::telemetry::trace::{Trace, Traces};
 
 /// Notes on one request. When it is dropped before it has ended, the client went away before an answer: that is
 /// recorded too.
@@ -32,6 +33,7 @@ pub(super) struct Flight {
     subject: Option<[u8; 16]>,
     client_id: Option<Box<str>>,
     sent: Option<Instant>,
+    pub(super) trace: Option<Trace>,
     backend_took: Option<Duration>,
     metrics: Arc<RequestMetrics>,
     log: Arc<AccessLog>,
@@ -54,6 +56,7 @@ impl Flight {
         request: &Request,
         metrics: &Arc<RequestMetrics>,
         log: &Arc<AccessLog>,
+        traces: &Arc<Traces>,
     ) -> Self {
         let head = Head {
             method: request.method().clone(),
@@ -78,6 +81,7 @@ impl Flight {
             subject: None,
             client_id: None,
             sent: None,
+            trace: traces.begin(request.headers()),
             backend_took: None,
             metrics: Arc::clone(metrics),
             log: Arc::clone(log),
@@ -117,6 +121,14 @@ impl Flight {
             return;
         }
         self.subject = Some(identity.claims().tag());
+    }
+
+    /// The message was read: a call has a span of its own.
+    pub(super) fn called(&mut self) {
+        let call = self.message.only().filter(|call| call.method.is_some());
+        if let (Some(_), Some(trace)) = (call, &mut self.trace) {
+            trace.call(None);
+        }
     }
 
     /// The account of the session, where one decided.
@@ -176,6 +188,11 @@ impl Flight {
             mcp_name: call.and_then(|call| call.name().map(Box::from)),
             rejected,
             bytes_in: self.bytes_in,
+            https: self.inbound.https,
+            sent_after: self
+                .sent
+                .map(|sent| sent.saturating_duration_since(self.inbound.started)),
+            trace: self.trace.take().map(Box::new),
         };
         Some(Observer::of(
             record,

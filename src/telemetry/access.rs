@@ -20,6 +20,7 @@ use crate::ids::RequestId;
 use crate::peer::Conn;
 use crate::reject::{Code, Fault};
 use crate::route::Route;
+use crate::telemetry::trace::Trace;
 
 /// What one request's line says. Filled while the request is on its way.
 #[derive(Debug)]
@@ -62,6 +63,12 @@ pub struct Record {
     pub rejected: Option<Rejected>,
     /// Bytes of the request's body, as far as they are known.
     pub bytes_in: u64,
+    /// Whether the client used TLS.
+    pub https: bool,
+    /// When the request was handed on to the backend, from its beginning.
+    pub sent_after: Option<Duration>,
+    /// The spans that it has.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// The part of a rejection that goes into the line.
@@ -79,6 +86,15 @@ impl Record {
     /// Longest text that is taken from a request into a line, in bytes.
     pub const MAX_TEXT: usize = 512;
 
+    /// The HTTP version as OpenTelemetry and logs write it.
+    pub fn version_text(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        }
+    }
+
     /// A text cut to [`Self::MAX_TEXT`] bytes at a character's end.
     pub fn clip(text: &str) -> Box<str> {
         let mut end = text.len().min(Self::MAX_TEXT);
@@ -92,9 +108,9 @@ impl Record {
 /// How the answer ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
-    bytes_out: u64,
-    took: Duration,
-    complete: bool,
+    pub(crate) bytes_out: u64,
+    pub(crate) took: Duration,
+    pub(crate) complete: bool,
 }
 
 #[cfg(test)]
@@ -130,6 +146,9 @@ mod tests_support {
             mcp_name: None,
             rejected: None,
             bytes_in: 0,
+            https: false,
+            sent_after: None,
+            trace: None,
         }
     }
 }

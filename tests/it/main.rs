@@ -24,3 +24,4 @@ mod oidc;
 mod security;
 mod store;
 mod streams;
+mod tracing;

@@ -204,6 +204,7 @@ async fn handle(
     let message = Message::default();
     let errand = Errand {
         message: &message,
+        trace: None,
         leave: &|| None,
     };
     let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, errand);

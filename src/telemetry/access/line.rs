@@ -21,6 +21,11 @@ fn json(out: &mut Vec<u8>, record: &Record, ending: Ending) {
     out.extend_from_slice(&record.id.hex());
     out.push(b'"');
     let field = &mut Fields { out };
+    if let Some(trace) = &record.trace {
+        let (id, span) = (trace.server.trace_hex(), trace.server.span_hex());
+        field.optional("trace_id", std::str::from_utf8(&id).ok());
+        field.optional("span_id", std::str::from_utf8(&span).ok());
+    }
     if let Some(client) = record.client {
         field.shown("client.address", client);
     }
@@ -34,7 +39,7 @@ fn json(out: &mut Vec<u8>, record: &Record, ending: Ending) {
     field.text("http.method", record.method.as_str());
     field.text("url.path", &record.path);
     field.number("http.status", u64::from(record.status.as_u16()));
-    field.text("http.version", version(record.version));
+    field.text("http.version", record.version_text());
     if let Some(tls) = &record.conn.tls {
         field.text("tls.version", tls.version);
     }
@@ -188,14 +193,6 @@ fn millis(out: &mut Vec<u8>, value: std::time::Duration) {
     out.push(b'.');
     for divisor in [100, 10, 1] {
         out.push(b'0' + u8::try_from(rest / divisor % 10).unwrap_or(0));
-    }
-}
-
-fn version(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_2 => "2",
-        http::Version::HTTP_10 => "1.0",
-        _ => "1.1",
     }
 }
 

@@ -45,14 +45,15 @@ impl Observer {
     fn finish(&mut self, bytes_out: u64, complete: bool) {
         if let Some(record) = self.record.take() {
             self.metrics.row(self.row).end(self.bytes_in, bytes_out);
-            self.log.write(
-                &record,
-                Ending {
-                    bytes_out,
-                    took: self.started.elapsed(),
-                    complete,
-                },
-            );
+            let ending = Ending {
+                bytes_out,
+                took: self.started.elapsed(),
+                complete,
+            };
+            self.log.write(&record, ending);
+            if let Some(trace) = &record.trace {
+                trace.end(&record, &ending);
+            }
         }
     }
 }

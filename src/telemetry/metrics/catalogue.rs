@@ -123,6 +123,7 @@ catalogue! {
     Panics = "mcp_proxy_panics_total", Counter, [], "Panics that were caught.";
     LabelOverflow = "mcp_proxy_metric_label_overflow_total", Counter, ["metric"], "Values that were counted as _other because their label was full.";
     LogDropped = "mcp_proxy_log_dropped_total", Counter, [], "Log lines dropped because the sink was too slow.";
+    TraceExports = "mcp_proxy_trace_exports_total", Counter, ["result"], "Batches of spans sent to the collector: ok, error.";
     BuildInfo = "mcp_proxy_build_info", Gauge, ["version", "revision", "rustc"], "Always 1; the labels say what is running.";
 }
 
