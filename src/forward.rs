@@ -30,10 +30,11 @@ use crate::http::body::{Guarded, Upload};
 use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
 use crate::mcp::Message;
+use crate::mcp::session::{self, Passage};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
 use crate::telemetry::trace::Trace;
-use crate::upstream::{self, CloseReason, ExchangeError, Pick, Upstream};
+use crate::upstream::{self, CloseReason, EndpointTag, ExchangeError, Pick, Upstream};
 use crate::urls::PublicUrl;
 
 /// Forwards permitted requests to their backends.
@@ -140,13 +141,19 @@ impl Forwarder {
         if let Some(trace) = errand.trace {
             trace.inject(&mut headers);
         }
+        if let Some(session) = errand.session {
+            session.depart(&mut headers);
+        }
         let limit = self.limit(is_mcp);
         let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
-        let answer = upstream
-            .exchange(outgoing, upload.as_ref(), Pick::Any)
+        let mut answer = upstream
+            .exchange(outgoing, upload.as_ref(), errand.pick())
             .await
             .map_err(|error| reject(&error, limit))?;
+        if let Some(session) = errand.session {
+            session.arrive(answer.response.headers_mut(), answer.endpoint.to_bytes())?;
+        }
         let relayed = Relayed {
             upstream,
             upload,
@@ -250,8 +257,18 @@ pub struct Errand<'a> {
     pub message: &'a Message,
     /// The spans of the request.
     pub trace: Option<&'a Trace>,
+    /// Its session side; `None` on `http` routes.
+    pub session: Option<&'a Passage<'a>>,
     /// Gives what a stream rests on, if the answer becomes one.
     pub leave: &'a Leaves<'a>,
+}
+
+impl Errand<'_> {
+    /// Where the request may go: a session is at one endpoint only.
+    fn pick(&self) -> Pick {
+        let endpoint = self.session.and_then(Passage::endpoint);
+        endpoint.map_or(Pick::Any, |tag| Pick::Only(EndpointTag::from_bytes(tag)))
+    }
 }
 
 /// Gives the leave of a stream; `None` when only its age bounds it. Asked only when there is a stream.
@@ -299,12 +316,7 @@ fn reject(error: &ExchangeError, limit: u64) -> Reject {
             Fault::Backend,
             "The server behind this address broke off the exchange. It may have seen the request.",
         ),
-        ExchangeError::NoEndpoint => Reject::new(
-            StatusCode::NOT_FOUND,
-            Code::NotFound,
-            Fault::Client,
-            "This session is not known here. Initialize again.",
-        ),
+        ExchangeError::NoEndpoint => session::unknown(),
         ExchangeError::NoUpgrade => Reject::new(
             StatusCode::BAD_GATEWAY,
             Code::BackendFailed,

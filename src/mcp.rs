@@ -2,6 +2,7 @@
 
 pub mod edge;
 mod message;
+pub mod session;
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -19,7 +19,7 @@ use tokio_util::sync::DropGuard;
 
 use self::record::Flight;
 use crate::admin::Health;
-use crate::authn::Authn;
+use crate::authn::{Authn, Caller};
 use crate::authz::Policy;
 use crate::clock::Ambient;
 use crate::config::route::Kind;
@@ -30,6 +30,7 @@ use crate::issuer::Issuer;
 use crate::listen::Handler;
 use crate::mcp::Message;
 use crate::mcp::edge::{self, Edge};
+use crate::mcp::session::Sessions;
 use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub authn: Arc<Authn>,
     /// May they.
     pub policy: Policy,
+    /// In which session.
+    pub sessions: Sessions,
     /// Send it.
     pub forwarder: Forwarder,
     /// Login and its pages.
@@ -177,6 +180,7 @@ impl Proxy {
                         let leave = || asked.as_ref().map(|asked| asked.leave(self, &message));
                         let errand = Errand {
                             message: &message,
+                            session: None,
                             leave: &leave,
                             trace: flight.trace.as_ref(),
                         };
@@ -215,6 +219,17 @@ impl Proxy {
         flight.bytes_in = bytes.len() as u64;
         flight.message = Message::read(&parts.headers, &bytes)?;
         flight.called();
+        let who = match &caller {
+            Caller::Anonymous => None,
+            Caller::Known(identity) => Some(&identity.claims().subject),
+        };
+        let session = snapshot.sessions.enter(
+            target.route().index,
+            who,
+            &parts.method,
+            &parts.headers,
+            &flight.message,
+        )?;
         let permit = snapshot
             .policy
             .decide(caller, target, &flight.message)
@@ -230,6 +245,7 @@ impl Proxy {
         let leave = || asked.as_ref().map(|asked| asked.leave(self, message));
         let errand = Errand {
             message,
+            session: Some(&session),
             leave: &leave,
             trace: flight.trace.as_ref(),
         };

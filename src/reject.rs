@@ -44,6 +44,7 @@ pub enum Code {
     RequestTimeout,
     MethodNotAllowed,
     NotFound,
+    UnknownSession,
     Misdirected,
     OriginRefused,
     Unauthenticated,
@@ -60,6 +61,7 @@ pub enum Code {
     BackendFailed,
     BackendBusy,
     TooManyRequests,
+    TooManySessions,
     Draining,
     Internal,
 }
@@ -75,6 +77,7 @@ impl Code {
             Self::RequestTimeout => "request_timeout",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
+            Self::UnknownSession => "unknown_session",
             Self::Misdirected => "misdirected_request",
             Self::OriginRefused => "origin_refused",
             Self::Unauthenticated => "unauthenticated",
@@ -91,6 +94,7 @@ impl Code {
             Self::BackendFailed => "backend_failed",
             Self::BackendBusy => "backend_busy",
             Self::TooManyRequests => "too_many_requests",
+            Self::TooManySessions => "too_many_sessions",
             Self::Draining => "draining",
             Self::Internal => "internal_error",
         }

@@ -18,6 +18,7 @@ use crate::http::inbound::TrustedProxies;
 use crate::issuer::{AccessTokens, Grants, Issuer, SigningKeys};
 use crate::keys::KeyRing;
 use crate::mcp::edge::Edge;
+use crate::mcp::session::Sessions as McpSessions;
 use crate::oidc::Browser;
 use crate::proxy::{Bounds, Snapshot};
 use crate::route::Table;
@@ -173,6 +174,7 @@ pub(super) fn build(
             &lasting.revocations,
             lasting.drain.streams.clone(),
         ),
+        sessions: McpSessions::new(config, keys, ambient.clone()),
         requests: Arc::new(RequestMetrics::new(metrics, names)),
         bounds: Bounds {
             mcp_body: config.mcp.max_body.as_usize(),

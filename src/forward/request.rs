@@ -105,12 +105,8 @@ impl HeadRules {
                         to.append(name.clone(), value.clone());
                     }
                 }
-                Fate::AcceptEncoding => {
-                    if !is_mcp {
-                        to.append(name.clone(), value.clone());
-                    }
-                }
-                Fate::Keep => {
+                Fate::AcceptEncoding | Fate::Session if is_mcp => {}
+                Fate::AcceptEncoding | Fate::Session | Fate::Keep => {
                     if listed.is_empty() || !listed.iter().any(|each| each == name.as_str()) {
                         to.append(name.clone(), value.clone());
                     }

@@ -19,6 +19,8 @@ pub(crate) enum Fate {
     Origin,
     /// `Accept-Encoding`: replaced on `mcp` routes.
     AcceptEncoding,
+    /// A session of MCP or an event in it: on `mcp` routes it goes on only as what it was sealed from.
+    Session,
 }
 
 /// Names that belong to the proxy on the way to backends. Every inbound spelling of them is removed: any case,
@@ -55,6 +57,7 @@ impl Reserved {
             "cookie" => Fate::Cookie,
             "origin" => Fate::Origin,
             "accept-encoding" => Fate::AcceptEncoding,
+            "mcp-session-id" | "last-event-id" => Fate::Session,
             _ => Fate::Keep,
         }
     }

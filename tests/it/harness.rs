@@ -10,6 +10,7 @@ pub(crate) mod forwarder;
 pub(crate) mod idp;
 pub(crate) mod keycloak;
 pub(crate) mod mcp;
+pub(crate) mod numbered;
 pub(crate) mod oauth;
 pub(crate) mod parts;
 pub(crate) mod provider;

@@ -4,5 +4,6 @@
 mod edge;
 mod headers;
 mod routing;
+mod sessions;
 mod tokens;
 mod world;

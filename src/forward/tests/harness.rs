@@ -203,6 +203,7 @@ async fn handle(
     let request: Request = Request::from_parts(head, body);
     let message = Message::default();
     let errand = Errand {
+        session: None,
         message: &message,
         trace: None,
         leave: &|| None,

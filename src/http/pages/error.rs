@@ -96,6 +96,7 @@ fn action(code: Code, frame: &Frame<'_>) -> Option<(&'static str, String)> {
         | Code::BackendFailed
         | Code::BackendBusy
         | Code::TooManyRequests
+        | Code::TooManySessions
         | Code::Draining
         | Code::Internal => Some((w.try_again(), frame.here.unwrap_or_default().to_owned())),
         Code::InsufficientScope
@@ -106,6 +107,7 @@ fn action(code: Code, frame: &Frame<'_>) -> Option<(&'static str, String)> {
         | Code::BodyTooLarge
         | Code::MethodNotAllowed
         | Code::NotFound
+        | Code::UnknownSession
         | Code::Misdirected
         | Code::OriginRefused => None,
     }

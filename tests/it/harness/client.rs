@@ -160,6 +160,12 @@ impl Ask {
         self
     }
 
+    /// A header whose value is no text.
+    pub(crate) fn header_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }

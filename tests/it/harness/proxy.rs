@@ -205,7 +205,12 @@ impl Proxy {
 
     /// Loads another configuration, as SIGHUP does.
     pub(crate) async fn reload(&self, setup: &Setup) -> Result<Vec<&'static str>, String> {
-        std::fs::write(&self.file, setup.text()).unwrap();
+        self.reload_text(&setup.text()).await
+    }
+
+    /// The same with the text of a whole file.
+    pub(crate) async fn reload_text(&self, text: &str) -> Result<Vec<&'static str>, String> {
+        std::fs::write(&self.file, text).unwrap();
         let loaded = load(&Sources::file(&self.file)).map_err(|problems| problems.to_string())?;
         Box::pin(self.running.reload(loaded))
             .await

@@ -52,6 +52,7 @@ impl Words for En {
             Code::RequestTimeout => "The request took too long",
             Code::MethodNotAllowed => "This address cannot be used that way",
             Code::NotFound => "There is nothing at this address",
+            Code::UnknownSession => "This session is not known",
             Code::Misdirected => "This request came to the wrong place",
             Code::OriginRefused => "The request came from another site",
             Code::Unauthenticated | Code::InvalidToken => "Please sign in",
@@ -65,7 +66,9 @@ impl Words for En {
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "The server behind this address has a problem"
             }
-            Code::BackendBusy | Code::TooManyRequests => "Too much is going on just now",
+            Code::BackendBusy | Code::TooManyRequests | Code::TooManySessions => {
+                "Too much is going on just now"
+            }
             Code::Draining => "This service is restarting",
             Code::Internal => "Something went wrong here",
         }

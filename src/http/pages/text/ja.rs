@@ -57,6 +57,7 @@ impl Words for Ja {
             Code::RequestTimeout => "リクエストに時間がかかりすぎました",
             Code::MethodNotAllowed => "このアドレスはその方法では使えません",
             Code::NotFound => "このアドレスには何もありません",
+            Code::UnknownSession => "このセッションは存在しません",
             Code::Misdirected => "リクエストの宛先が違います",
             Code::OriginRefused => "リクエストが別のサイトから送られました",
             Code::Unauthenticated | Code::InvalidToken => "サインインしてください",
@@ -70,7 +71,9 @@ impl Words for Ja {
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "接続先のサーバーに問題があります"
             }
-            Code::BackendBusy | Code::TooManyRequests => "ただいま混み合っています",
+            Code::BackendBusy | Code::TooManyRequests | Code::TooManySessions => {
+                "ただいま混み合っています"
+            }
             Code::Draining => "サービスを再起動しています",
             Code::Internal => "こちら側で問題が発生しました",
         }
@@ -86,6 +89,7 @@ impl Words for Ja {
             }
             Code::MethodNotAllowed => "元の画面に戻って、やり直してください。",
             Code::NotFound => "アドレスを確認してください。",
+            Code::UnknownSession => "新しいセッションを始めてください。",
             Code::Misdirected => "このサービスの宛先ではありません。アドレスを確認してください。",
             Code::OriginRefused => {
                 "別のサイトから送られたため、何も行いませんでした。このサービスの画面から操作してください。"
@@ -112,7 +116,7 @@ impl Words for Ja {
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "サインインとこのサービスは正常ですが、接続先のサーバーが応答しませんでした。しばらくしてから、もう一度お試しください。"
             }
-            Code::BackendBusy | Code::TooManyRequests => {
+            Code::BackendBusy | Code::TooManyRequests | Code::TooManySessions => {
                 "しばらくしてから、もう一度お試しください。"
             }
             Code::Draining => "すぐに再開します。もう一度お試しください。",
