@@ -161,19 +161,31 @@ mod tests {
     fn what_mcp_needs_is_kept() {
         let reserved = Reserved::default();
         for name in [
-            "mcp-session-id",
             "mcp-protocol-version",
             "mcp-method",
             "mcp-name",
             "mcp-param-x",
             "mcp_param_y",
-            "last-event-id",
             "accept",
             "content-type",
             "user-agent",
             "traceparent",
         ] {
             assert_eq!(reserved.fate(name), Fate::Keep, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_session_is_taken_for_something_else() {
+        let reserved = Reserved::default();
+        for name in [
+            "mcp-session-id",
+            "mcp_session_id",
+            "mcp-session_id",
+            "last-event-id",
+            "last_event_id",
+        ] {
+            assert_eq!(reserved.fate(name), Fate::Session, "{name}");
         }
     }
 

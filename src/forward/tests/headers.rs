@@ -123,7 +123,6 @@ async fn what_mcp_servers_need_arrives_untouched() {
     );
     assert!(seen.ends_with("\r\n\r\n{\"a\":1}"), "{seen}");
     for (name, value) in [
-        ("mcp-session-id", "S"),
         ("mcp-method", "tools/call"),
         ("mcp-param-x", "=?base64?eA==?="),
         ("mcp-protocol-version", "2026-07-28"),
@@ -133,6 +132,10 @@ async fn what_mcp_servers_need_arrives_untouched() {
     ] {
         assert_eq!(all(&seen, name), [value], "{name}");
     }
+    assert!(
+        all(&seen, "mcp-session-id").is_empty(),
+        "no session was opened"
+    );
     for gone in ["origin", "expect", "transfer-encoding"] {
         assert!(all(&seen, gone).is_empty(), "{gone}: {seen}");
     }
