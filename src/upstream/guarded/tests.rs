@@ -219,6 +219,62 @@ async fn attack_s16_special_addresses_are_not_dialled() {
     assert!(listener.accept().now_or_never().is_none(), "nobody came");
 }
 
+/// The port that documents are fetched from is no way in either. Names and addresses are resolved as the system does,
+/// but for the port, which is that of listeners of ours: a connection to them would show.
+#[tokio::test]
+async fn attack_s16_port_443_leads_inside_no_more_than_others() {
+    let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = inside.local_addr().unwrap().port();
+    // Where there is no IPv6, nobody can come by it.
+    let inside_v6 = TcpListener::bind(("::1", port)).await.ok();
+    let guard = |private: &[IpNet], loopback| {
+        Guarded::new(None, private, loopback)
+            .unwrap()
+            .resolving(move |host, asked| {
+                assert_eq!(asked, 443);
+                let found = std::net::ToSocketAddrs::to_socket_addrs(&(host, asked))?;
+                Ok(found
+                    .map(|each| SocketAddr::new(each.ip(), port))
+                    .collect())
+            })
+    };
+    let closed = guard(&["10.0.0.0/8".parse().unwrap()], false);
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "0.0.0.0",
+        "127.0.0.1:443",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "169.254.169.254",
+        "100.64.0.1",
+        "192.168.0.1",
+    ] {
+        let found = get(&closed, &format!("https://{host}/c")).await;
+        assert!(
+            matches!(found, Err(GuardError::Special { .. })),
+            "{host}: {found:?}"
+        );
+    }
+    assert!(inside.accept().now_or_never().is_none(), "nobody came");
+    let came_by_v6 = inside_v6.and_then(|inside| inside.accept().now_or_never());
+    assert!(came_by_v6.is_none(), "nobody came");
+
+    // With the guard open somebody does come: no TLS is spoken there, so that is all that happens.
+    let open = guard(&[], true);
+    let (found, ()) = tokio::join!(get(&open, "https://127.0.0.1/c"), async {
+        drop(inside.accept().await.unwrap());
+    });
+    assert!(matches!(found, Err(GuardError::Fetch(_))), "{found:?}");
+}
+
 #[tokio::test]
 async fn attack_s16_ports_and_schemes_of_other_protocols_are_not_dialled() {
     let public: SocketAddr = "192.31.1.1:25".parse().unwrap();
