@@ -266,6 +266,11 @@ where
             if this.ending.is_none() && this.drain.is_cancelled() {
                 this.ending = Some(CloseReason::Drain);
             }
+            if data.is_empty() {
+                // HTTP/2 backends may end with an empty frame. Handed on it would not be the last, and clients end
+                // connections that carry many such frames.
+                continue;
+            }
             let Some(rewriter) = &mut this.endpoint else {
                 return this.give(data);
             };

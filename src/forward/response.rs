@@ -208,7 +208,9 @@ fn plain(mut body: Incoming, lease: Lease, relayed: Relayed<'_>) -> Result<Body,
     {
         // A short answer mostly comes together with its head; then nothing has to be wrapped and waited for.
         match body.frame().now_or_never() {
-            Some(Some(Ok(frame))) => first = frame.into_data().ok(),
+            Some(Some(Ok(frame))) => {
+                first = frame.into_data().ok().filter(|data| !data.is_empty());
+            }
             Some(Some(Err(error))) => return Err(broken(chain(&error))),
             Some(None) | None => {}
         }
@@ -291,40 +293,45 @@ impl HttpBody for Relay {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending if this.timer.poll(cx).is_ready() => {
-                this.held = None;
-                return Poll::Ready(Some(Err(
-                    "the backend paused for too long inside its answer".into(),
-                )));
-            }
-            Poll::Pending => return Poll::Pending,
-        };
-        // Trailers are handed on in neither direction, and are the end.
-        match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => {
-                this.timer.touch();
-                if this.body.is_end_stream() {
-                    this.finish();
+        loop {
+            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending if this.timer.poll(cx).is_ready() => {
+                    this.held = None;
+                    return Poll::Ready(Some(Err(
+                        "the backend paused for too long inside its answer".into(),
+                    )));
                 }
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Some(Err(error)) => {
-                this.held = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Some(Ok(Err(_trailers))) => {
-                // The connection is given back with the poll that meets the end itself.
-                if this.body.is_end_stream() {
-                    this.finish();
+                Poll::Pending => return Poll::Pending,
+            };
+            return match frame.map(|frame| frame.map(Frame::into_data)) {
+                // An empty frame at the end, which HTTP/2 backends may send, would not be the last when it is handed
+                // on, and clients end connections that carry many such frames.
+                Some(Ok(Ok(data))) if data.is_empty() => continue,
+                Some(Ok(Ok(data))) => {
+                    this.timer.touch();
+                    if this.body.is_end_stream() {
+                        this.finish();
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                Poll::Ready(None)
-            }
-            None => {
-                this.finish();
-                Poll::Ready(None)
-            }
+                Some(Err(error)) => {
+                    this.held = None;
+                    Poll::Ready(Some(Err(error.into())))
+                }
+                // Trailers are handed on in neither direction, and are the end.
+                Some(Ok(Err(_trailers))) => {
+                    // The connection is given back with the poll that meets the end itself.
+                    if this.body.is_end_stream() {
+                        this.finish();
+                    }
+                    Poll::Ready(None)
+                }
+                None => {
+                    this.finish();
+                    Poll::Ready(None)
+                }
+            };
         }
     }
 

@@ -134,6 +134,17 @@ async fn the_end_of_a_credential_ends_the_stream_between_events() {
     assert!(all(&mut busy).await.len() <= 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_of_empty_pieces() {
+    let mut stream = stream(
+        vec![(0, ""), (1, "data: a\n\n"), (1, ""), (1, "")],
+        60,
+        None,
+    );
+    assert_eq!(all(&mut stream).await, ["data: a\n\n"]);
+    assert_eq!(stream.ended, Some(CloseReason::Backend));
+}
+
 /// The events of a stream as the HTML Standard's parser dispatches them, and what is left over at its end.
 fn events(stream: &str) -> (Vec<Vec<String>>, Vec<String>) {
     let lines = stream.replace("\r\n", "\n").replace('\r', "\n");

@@ -111,15 +111,24 @@ async fn next_data(body: &mut Incoming, timer: &mut IdleTimer) -> Result<Option<
     }
 }
 
-/// The next piece of data; trailers count as the end.
+/// The next piece of data; trailers count as the end. Empty pieces are passed over: an empty frame at the end of an
+/// HTTP/2 request would not be the last when it is handed on, and backends end connections, which many share, that
+/// carry many such frames.
 fn poll_data(
     body: &mut Incoming,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
-    Pin::new(body).poll_frame(cx).map(|frame| match frame? {
-        Ok(frame) => frame.into_data().ok().map(Ok),
-        Err(error) => Some(Err(error)),
-    })
+    loop {
+        let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
+        return Poll::Ready(match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => continue,
+                data => data.ok().map(Ok),
+            },
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        });
+    }
 }
 
 fn too_large(limit: usize) -> Reject {

@@ -233,9 +233,7 @@ async fn attack_s16_port_443_leads_inside_no_more_than_others() {
             .resolving(move |host, asked| {
                 assert_eq!(asked, 443);
                 let found = std::net::ToSocketAddrs::to_socket_addrs(&(host, asked))?;
-                Ok(found
-                    .map(|each| SocketAddr::new(each.ip(), port))
-                    .collect())
+                Ok(found.map(|each| SocketAddr::new(each.ip(), port)).collect())
             })
     };
     let closed = guard(&["10.0.0.0/8".parse().unwrap()], false);
