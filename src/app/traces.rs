@@ -111,12 +111,13 @@ mod collector {
             }
             // Said once for each time that it goes away: requests do not depend on it.
             if self.away.swap(problem.is_some(), Ordering::Relaxed) != problem.is_some() {
-                match problem {
-                    Some(problem) => tracing::warn!(
+                if let Some(problem) = problem {
+                    tracing::warn!(
                         problem,
                         "the trace collector does not take spans; they are lost until it does"
-                    ),
-                    None => tracing::info!("the trace collector takes spans again"),
+                    );
+                } else {
+                    tracing::info!("the trace collector takes spans again");
                 }
             }
             answer

@@ -1,6 +1,7 @@
 //! Traces: what a collector is sent, read with the protocol's own definitions.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -124,7 +125,10 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::HttpClient;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanLinks, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor,
+};
 
 use super::{Context, Sink, Trace, Traces};
 use crate::clock::Ambient;
@@ -141,7 +143,7 @@ impl Otlp {
             end_time: UNIX_EPOCH,
             attributes: Vec::new(),
             dropped_attributes_count: 0,
-            events: Default::default(),
+            events: SpanEvents::default(),
             links: SpanLinks::default(),
             status: Status::Unset,
             instrumentation_scope: self.scope.clone(),
