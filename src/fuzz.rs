@@ -94,9 +94,31 @@ pub fn config(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(crate::config::load::is_right)
 }
 
-/// The body of an MCP request.
+/// The body of an MCP request. What was taken is what every other reader of JSON finds there.
+///
+/// # Panics
+/// When the reader breaks its promise.
 pub fn message(bytes: &[u8]) -> bool {
-    crate::mcp::peek(bytes).method.is_some()
+    let body = bytes::Bytes::copy_from_slice(bytes);
+    let Ok(message) = crate::mcp::Message::read(&HeaderMap::new(), &body) else {
+        return false;
+    };
+    let plain: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let elements = match &plain {
+        serde_json::Value::Array(elements) => elements.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    assert_eq!(message.calls().len(), elements.len());
+    for (call, element) in message.calls().iter().zip(elements) {
+        assert_eq!(call.method.as_deref(), element["method"].as_str());
+        if let ([crate::mcp::Reach::Tool(name)], "tools/call") = (
+            call.reach.as_slice(),
+            call.method.as_deref().unwrap_or_default(),
+        ) {
+            assert_eq!(Some(&**name), element["params"]["name"].as_str());
+        }
+    }
+    true
 }
 
 /// The beginning of an HTTP+SSE stream; how it is cut into pieces makes no difference.

@@ -2,14 +2,20 @@
 
 pub mod edge;
 mod message;
+mod mirror;
 pub mod session;
+mod strict;
+mod unreadable;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use serde_json::value::RawValue;
 
+use self::unreadable::Unreadable;
 use crate::reject::Reject;
 
-pub use self::message::peek;
+/// Messages of one array at most.
+const MAX_BATCH: usize = 64;
 
 /// The family of revisions that a message belongs to, by what its body says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,16 +38,58 @@ pub struct Message {
 impl Message {
     /// Reads a body, and compares it with the headers that repeat parts of it.
     ///
+    /// The reading is strict: a name that stands twice in one object, an array where the revision has none, a member
+    /// whose name differs from a known one in case only, a header that says something else than the body. Backends read
+    /// such bodies in different ways, so that what was judged would not be what is done.
+    ///
     /// # Errors
-    /// 400 for what cannot be judged.
-    pub fn read(_headers: &HeaderMap, body: &Bytes) -> Result<Self, Reject> {
+    /// 400 for what cannot be judged, with the JSON-RPC code that fits.
+    pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Reject> {
         if body.is_empty() {
             return Ok(Self::default());
         }
+        Self::parse(headers, body).map_err(Unreadable::reject)
+    }
+
+    fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Self, Unreadable> {
+        let text = std::str::from_utf8(body).map_err(|_| Unreadable::Utf8)?;
+        let said = mirror::version(headers)?;
+        let names = &mut strict::Names::default();
+        if !text.trim_ascii_start().starts_with('[') {
+            let read = message::read(text, body, names)?;
+            let era = mirror::compare(&read, said, headers)?;
+            return Ok(Self {
+                era,
+                calls: vec![read.call],
+                batch: false,
+            });
+        }
+        if !mirror::may_be_batch(said) {
+            return Err(Unreadable::Invalid(
+                "arrays of messages exist in revision 2025-03-26 only",
+            ));
+        }
+        let elements: Vec<&RawValue> = serde_json::from_str(text)?;
+        if elements.is_empty() || elements.len() > MAX_BATCH {
+            return Err(Unreadable::Invalid(
+                "an array of messages has none or too many",
+            ));
+        }
+        let mut calls = Vec::with_capacity(elements.len());
+        for element in elements {
+            let read = message::read(element.get(), body, names)?;
+            let alone = read.call.method.as_deref() == Some("initialize");
+            if alone || mirror::compare(&read, said, headers)? == Era::Modern {
+                return Err(Unreadable::Invalid(
+                    "an array has a message in it that has to stand alone",
+                ));
+            }
+            calls.push(read.call);
+        }
         Ok(Self {
             era: Era::Legacy,
-            calls: vec![peek(body)],
-            batch: false,
+            calls,
+            batch: true,
         })
     }
 
@@ -81,6 +129,8 @@ pub struct Call {
     pub reach: Vec<Reach>,
     /// `params.arguments` of `tools/call` and `prompts/get` as its original JSON text: a slice of the body.
     pub arguments: Option<Bytes>,
+    /// `_meta.traceparent` (SEP-414).
+    pub trace: Option<Box<str>>,
 }
 
 impl Call {

@@ -111,6 +111,16 @@ pub struct Reject {
     reason: Option<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     login: bool,
+    rpc: Option<Rpc>,
+}
+
+/// How an answer is written for JSON-RPC clients, where it is not by its HTTP status.
+#[derive(Clone, Debug)]
+pub struct Rpc {
+    /// A code of the specification, used with its own meaning only.
+    pub code: i32,
+    /// The request's `id` as its original JSON text.
+    pub id: Option<Box<str>>,
 }
 
 impl Reject {
@@ -130,6 +140,7 @@ impl Reject {
             reason: None,
             headers: Vec::new(),
             login: false,
+            rpc: None,
         }
     }
 
@@ -171,6 +182,18 @@ impl Reject {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// For JSON-RPC clients: a code of the specification instead of the HTTP status.
+    #[must_use]
+    pub fn in_rpc(mut self, code: i32, id: Option<Box<str>>) -> Self {
+        self.rpc = Some(Rpc { code, id });
+        self
+    }
+
+    /// How the answer is written for JSON-RPC clients, where it is not by its HTTP status.
+    pub fn rpc(&self) -> Option<&Rpc> {
+        self.rpc.as_ref()
     }
 
     /// `Retry-After`, in whole seconds.

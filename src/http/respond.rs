@@ -111,7 +111,7 @@ struct Rpc<'a> {
 
 #[derive(Serialize)]
 struct RpcError<'a> {
-    code: u16,
+    code: i32,
     message: &'a str,
     data: RpcData<'a>,
 }
@@ -123,13 +123,15 @@ struct RpcData<'a> {
 }
 
 /// The HTTP status as a positive number is the code: outside of every range that JSON-RPC and MCP reserve, so
-/// that no client takes it for an answer of the backend.
+/// that no client takes it for an answer of the backend. A rejection may name a code of the specification instead.
 fn json_rpc(reject: &Reject, id: Option<&str>, request: RequestId) -> Vec<u8> {
+    let rpc = reject.rpc();
+    let id = rpc.and_then(|rpc| rpc.id.as_deref()).or(id);
     to_bytes(&Rpc {
         jsonrpc: "2.0",
         id: id.and_then(|text| serde_json::from_str(text).ok()),
         error: RpcError {
-            code: reject.status().as_u16(),
+            code: rpc.map_or(i32::from(reject.status().as_u16()), |rpc| rpc.code),
             message: reject.message(),
             data: RpcData {
                 code: reject.code().as_str(),

@@ -1,317 +1,576 @@
-//! A bounded look at a JSON-RPC message, in one pass that borrows from the body.
+//! One JSON-RPC message, read in one pass that borrows from the body.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use bytes::Bytes;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::strict::{Names, Strict, each};
+use super::unreadable::Unreadable;
 use super::{Call, Reach};
 
-/// Longest `id`, method and name that are kept, in bytes; a longer one counts as absent.
+/// Longest `id`, as it is written.
 const MAX_ID: usize = 256;
+/// Longest method.
 const MAX_METHOD: usize = 128;
+/// Longest name of a tool or prompt, and longest task id.
 const MAX_NAME: usize = 512;
+/// Longest resource URI.
+const MAX_URI: usize = 8 << 10;
+/// Resources or tasks of one `subscriptions/listen` at most.
+const MAX_SUBSCRIPTIONS: usize = 256;
+/// Longest text of `_meta` that is kept.
+const MAX_META: usize = 128;
 
-/// Looks at a body. What is no JSON-RPC request gives an empty [`Call`]: invalid JSON, a batch, members of the
-/// wrong type. The body itself is passed on unchanged in any case. Of a member given twice the last one counts,
-/// as it does for most JSON readers.
-pub fn peek(body: &[u8]) -> Call {
-    let Ok(Envelope { id, method, params }) = serde_json::from_slice::<Envelope<'_>>(body) else {
-        return Call::default();
-    };
-    let method = method.filter(|method| method.len() <= MAX_METHOD);
-    let bounded = |name: Option<Cow<'_, str>>| {
-        name.filter(|name| name.len() <= MAX_NAME)
-            .map(|name| name.into_owned().into())
-    };
-    let reach = match method.as_deref() {
-        Some("tools/call") => bounded(params.name).map(Reach::Tool),
-        Some("prompts/get") => bounded(params.name).map(Reach::Prompt),
-        Some("resources/read") => bounded(params.uri).map(Reach::Resource),
-        _ => None,
-    };
-    Call {
-        id: id.map(Box::from),
-        method: method.map(|method| method.into_owned().into()),
-        reach: reach.into_iter().collect(),
-        arguments: None,
-    }
+/// A message, and what else it says of itself.
+pub(super) struct Read<'a> {
+    pub(super) call: Call,
+    /// `io.modelcontextprotocol/protocolVersion` of its `_meta`.
+    pub(super) version: Option<Cow<'a, str>>,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// What is no JSON, no JSON-RPC 2.0 message, or could be read in two ways.
+pub(super) fn read<'a>(
+    text: &'a str,
+    body: &Bytes,
+    names: &mut Names,
+) -> Result<Read<'a>, Unreadable> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let envelope = EnvelopeSeed(names).deserialize(&mut reader)?;
+    reader.end()?;
+    envelope.judge(body)
 }
 
 #[derive(Default)]
 struct Envelope<'a> {
-    id: Option<&'a str>,
-    method: Option<Cow<'a, str>>,
-    params: Params<'a>,
+    jsonrpc: Field<'a>,
+    id: Option<&'a RawValue>,
+    method: Field<'a>,
+    params: Option<Params<'a>>,
+    answers: bool,
 }
 
 #[derive(Default)]
 struct Params<'a> {
-    name: Option<Cow<'a, str>>,
-    uri: Option<Cow<'a, str>>,
+    name: Field<'a>,
+    uri: Field<'a>,
+    task: Field<'a>,
+    arguments: Option<&'a RawValue>,
+    reference: Reference<'a>,
+    version: Field<'a>,
+    trace: Field<'a>,
+    resources: Vec<Cow<'a, str>>,
+    tasks: Vec<Cow<'a, str>>,
 }
 
-/// A text, or `None` for anything else.
-struct Text<'a>(Option<Cow<'a, str>>);
+/// `ref` of `completion/complete`.
+#[derive(Default)]
+struct Reference<'a> {
+    kind: Field<'a>,
+    name: Field<'a>,
+    uri: Field<'a>,
+}
 
-/// A member name that we know, or any other.
-enum Member {
-    Id,
-    Method,
-    Params,
-    Name,
-    Uri,
+/// A member that should be a text.
+#[derive(Default)]
+enum Field<'a> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
     Other,
 }
 
-/// Writes the visitor methods that skip what is not wanted.
-macro_rules! skip {
-    ($lifetime:lifetime, $value:expr, [$($scalar:ident: $type:ty),*]) => {
-        $(fn $scalar<E>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
-        fn visit_unit<E>(self) -> Result<Self::Value, E> { Ok($value) }
-        fn visit_seq<A: SeqAccess<$lifetime>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok($value)
+impl<'a> Field<'a> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Other => None,
         }
+    }
+
+    fn into_text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Other => None,
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn judge(self, body: &Bytes) -> Result<Read<'a>, Unreadable> {
+        let invalid = Unreadable::Invalid;
+        if self.jsonrpc.text() != Some("2.0") {
+            return Err(invalid("`jsonrpc` is not \"2.0\""));
+        }
+        let id = match self.id.map(|id| (id.get(), kind_of(id.get()))) {
+            None => None,
+            Some((_, Id::Null)) if self.answers => None,
+            Some((id, Id::Good)) => Some(Box::from(id)),
+            Some((_, Id::Null | Id::Bad)) => {
+                return Err(invalid("`id` is neither a text nor a whole number"));
+            }
+            Some((_, Id::Long)) => return Err(invalid("`id` is too long")),
+        };
+        let method = match &self.method {
+            Field::Absent if self.answers => {
+                let call = Call {
+                    id,
+                    ..Call::default()
+                };
+                return Ok(Read {
+                    call,
+                    version: None,
+                });
+            }
+            Field::Absent => return Err(invalid("there is neither `method` nor an answer")),
+            Field::Other => return Err(invalid("`method` is not a text")),
+            Field::Text(_) if self.answers => {
+                return Err(invalid("it is a request and an answer at once"));
+            }
+            Field::Text(method) if method.is_empty() || method.len() > MAX_METHOD => {
+                return Err(invalid("`method` is empty or too long"));
+            }
+            Field::Text(method) => method,
+        };
+        let mut params = self.params.unwrap_or_default();
+        let reach = reach(method, &mut params).map_err(|what| Unreadable::Params {
+            what,
+            id: id.clone(),
+        })?;
+        let arguments = params
+            .arguments
+            .filter(|_| matches!(&**method, "tools/call" | "prompts/get"))
+            .and_then(|raw| within(body, raw.get()));
+        let trace = params
+            .trace
+            .text()
+            .filter(|trace| trace.len() <= MAX_META)
+            .map(Box::from);
+        Ok(Read {
+            call: Call {
+                id,
+                method: Some(Box::from(&**method)),
+                reach,
+                arguments,
+                trace,
+            },
+            version: params.version.into_text(),
+        })
+    }
+}
+
+/// What a method with these parameters reaches; an error names the parameter without which that cannot be told.
+fn reach(method: &str, params: &mut Params<'_>) -> Result<Vec<Reach>, &'static str> {
+    let one = |field: &Field<'_>, longest, make: fn(Box<str>) -> Reach, what| match field.text() {
+        Some(text) if text.len() <= longest => Ok(vec![make(text.into())]),
+        Some(_) | None => Err(what),
     };
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Envelope<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON-RPC message")
+    match method {
+        "tools/call" => one(
+            &params.name,
+            MAX_NAME,
+            Reach::Tool,
+            "`params.name` is not a text, or too long",
+        ),
+        "prompts/get" => one(
+            &params.name,
+            MAX_NAME,
+            Reach::Prompt,
+            "`params.name` is not a text, or too long",
+        ),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => one(
+            &params.uri,
+            MAX_URI,
+            Reach::Resource,
+            "`params.uri` is not a text, or too long",
+        ),
+        "completion/complete" => match params.reference.kind.text() {
+            Some("ref/prompt") => one(
+                &params.reference.name,
+                MAX_NAME,
+                Reach::Prompt,
+                "`params.ref.name` is not a text, or too long",
+            ),
+            Some("ref/resource") => one(
+                &params.reference.uri,
+                MAX_URI,
+                Reach::Resource,
+                "`params.ref.uri` is not a text, or too long",
+            ),
+            Some(_) | None => {
+                Err("`params.ref.type` is neither \"ref/prompt\" nor \"ref/resource\"")
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut found = Envelope::default();
-                while let Some(member) = map.next_key::<Member>()? {
-                    match member {
-                        Member::Id => found.id = echoable(map.next_value::<&RawValue>()?.get()),
-                        Member::Method => found.method = map.next_value::<Text<'de>>()?.0,
-                        Member::Params => found.params = map.next_value()?,
-                        Member::Name | Member::Uri | Member::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
+        },
+        "subscriptions/listen" => {
+            let resources = params.resources.drain(..).map(|uri| (uri, MAX_URI, true));
+            let tasks = params.tasks.drain(..).map(|id| (id, MAX_NAME, false));
+            resources
+                .chain(tasks)
+                .map(|(name, longest, is_resource)| {
+                    if name.len() > longest {
+                        return Err("a resource or task to listen to has too long a name");
                     }
-                }
-                Ok(found)
-            }
-        }
-        deserializer.deserialize_map(Read)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Params<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Params<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-
-            skip!('de, Params::default(), [visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str]);
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut found = Params::default();
-                while let Some(member) = map.next_key::<Member>()? {
-                    match member {
-                        Member::Name => found.name = map.next_value::<Text<'de>>()?.0,
-                        Member::Uri => found.uri = map.next_value::<Text<'de>>()?.0,
-                        Member::Id | Member::Method | Member::Params | Member::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(found)
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
-            }
-
-            skip!('de, Text(None), [visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64]);
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Member;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member name")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Member, E> {
-                Ok(match name {
-                    "id" => Member::Id,
-                    "method" => Member::Method,
-                    "params" => Member::Params,
-                    "name" => Member::Name,
-                    "uri" => Member::Uri,
-                    _ => Member::Other,
+                    let name = name.into();
+                    Ok(if is_resource {
+                        Reach::Resource(name)
+                    } else {
+                        Reach::Task(name)
+                    })
                 })
-            }
+                .collect()
         }
-        deserializer.deserialize_str(Read)
+        other if other.starts_with("tasks/") && !params.task.is_absent() => one(
+            &params.task,
+            MAX_NAME,
+            Reach::Task,
+            "`params.taskId` is not a text, or too long",
+        ),
+        _ => Ok(Vec::new()),
     }
 }
 
-/// An id that may be echoed: a number or a text. `null` is no request id in MCP.
-fn echoable(text: &str) -> Option<&str> {
-    let kind = text.as_bytes().first()?;
-    (matches!(kind, b'"' | b'-' | b'0'..=b'9') && text.len() <= MAX_ID).then_some(text)
+enum Id {
+    Good,
+    Null,
+    Long,
+    Bad,
+}
+
+/// MCP takes texts and whole numbers for ids.
+fn kind_of(id: &str) -> Id {
+    let bytes = id.as_bytes();
+    match bytes.first() {
+        _ if bytes.len() > MAX_ID => Id::Long,
+        Some(b'"') => Id::Good,
+        Some(b'-' | b'0'..=b'9') if !bytes.iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => {
+            Id::Good
+        }
+        Some(b'n') => Id::Null,
+        _ => Id::Bad,
+    }
+}
+
+/// The part of the body that a borrowed text is.
+fn within(body: &Bytes, text: &str) -> Option<Bytes> {
+    let from = text.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    let to = from.checked_add(text.len())?;
+    (to <= body.len()).then(|| body.slice(from..to))
+}
+
+struct EnvelopeSeed<'n>(&'n mut Names);
+
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
+    type Value = Envelope<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON-RPC message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        const KNOWN: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+        let mut found = Envelope::default();
+        each(&mut map, self.0, KNOWN, |map, names, member| {
+            match member {
+                Some(0) => found.jsonrpc = map.next_value_seed(FieldSeed(names))?,
+                Some(1) => {
+                    let raw: &RawValue = map.next_value()?;
+                    again(raw, names)?;
+                    found.id = Some(raw);
+                }
+                Some(2) => found.method = map.next_value_seed(FieldSeed(names))?,
+                Some(3) => found.params = map.next_value_seed(ParamsSeed(names))?,
+                other => {
+                    found.answers |= other.is_some();
+                    map.next_value_seed(Strict(names))?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// Reads a value that was taken as a whole as strictly as everything else.
+fn again<E: Error>(raw: &RawValue, names: &mut Names) -> Result<(), E> {
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    Strict(names).deserialize(&mut reader).map_err(E::custom)
+}
+
+struct ParamsSeed<'n>(&'n mut Names);
+
+impl<'de> DeserializeSeed<'de> for ParamsSeed<'_> {
+    type Value = Option<Params<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ParamsSeed<'_> {
+    type Value = Option<Params<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object as `params`")
+    }
+
+    /// `null` says what nothing says.
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        const KNOWN: &[&str] = &[
+            "name",
+            "uri",
+            "taskId",
+            "arguments",
+            "ref",
+            "_meta",
+            "notifications",
+            "resourceSubscriptions",
+            "taskIds",
+        ];
+        let mut found = Params::default();
+        each(&mut map, self.0, KNOWN, |map, names, member| {
+            match member {
+                Some(0) => found.name = map.next_value_seed(FieldSeed(names))?,
+                Some(1) => found.uri = map.next_value_seed(FieldSeed(names))?,
+                Some(2) => found.task = map.next_value_seed(FieldSeed(names))?,
+                Some(3) => {
+                    let raw: &RawValue = map.next_value()?;
+                    again(raw, names)?;
+                    found.arguments = Some(raw);
+                }
+                Some(4) => map.next_value_seed(Part(names, &mut Referred(&mut found.reference)))?,
+                Some(5) => map.next_value_seed(Part(names, &mut Meta(&mut found)))?,
+                Some(6) => map.next_value_seed(Part(names, &mut Wanted(&mut found)))?,
+                Some(7) => map.next_value_seed(Texts(names, &mut found.resources))?,
+                Some(8) => map.next_value_seed(Texts(names, &mut found.tasks))?,
+                _ => map.next_value_seed(Strict(names))?,
+            }
+            Ok(())
+        })?;
+        Ok(Some(found))
+    }
+}
+
+/// An object inside of `params` of which some members are known.
+trait Members<'de> {
+    const KNOWN: &'static [&'static str];
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+        names: &mut Names,
+        member: usize,
+    ) -> Result<(), A::Error>;
+}
+
+struct Referred<'f, 'a>(&'f mut Reference<'a>);
+
+impl<'de> Members<'de> for Referred<'_, 'de> {
+    const KNOWN: &'static [&'static str] = &["type", "name", "uri"];
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+        names: &mut Names,
+        member: usize,
+    ) -> Result<(), A::Error> {
+        let field = match member {
+            0 => &mut self.0.kind,
+            1 => &mut self.0.name,
+            _ => &mut self.0.uri,
+        };
+        *field = map.next_value_seed(FieldSeed(names))?;
+        Ok(())
+    }
+}
+
+struct Meta<'f, 'a>(&'f mut Params<'a>);
+
+impl<'de> Members<'de> for Meta<'_, 'de> {
+    const KNOWN: &'static [&'static str] =
+        &["io.modelcontextprotocol/protocolVersion", "traceparent"];
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+        names: &mut Names,
+        member: usize,
+    ) -> Result<(), A::Error> {
+        let field = match member {
+            0 => &mut self.0.version,
+            _ => &mut self.0.trace,
+        };
+        *field = map.next_value_seed(FieldSeed(names))?;
+        Ok(())
+    }
+}
+
+/// `notifications` of `subscriptions/listen`.
+struct Wanted<'f, 'a>(&'f mut Params<'a>);
+
+impl<'de> Members<'de> for Wanted<'_, 'de> {
+    const KNOWN: &'static [&'static str] = &["resourceSubscriptions", "taskIds"];
+
+    fn take<A: MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+        names: &mut Names,
+        member: usize,
+    ) -> Result<(), A::Error> {
+        let list = match member {
+            0 => &mut self.0.resources,
+            _ => &mut self.0.tasks,
+        };
+        map.next_value_seed(Texts(names, list))
+    }
+}
+
+/// Reads an object whose members `M` knows; anything else is passed over.
+struct Part<'n, 'm, M>(&'n mut Names, &'m mut M);
+
+impl<'de, M: Members<'de>> DeserializeSeed<'de> for Part<'_, '_, M> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Part<'_, '_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(names, members) = self;
+        each(
+            &mut map,
+            names,
+            M::KNOWN,
+            |map, names, member| match member {
+                Some(member) => members.take(map, names, member),
+                None => map.next_value_seed(Strict(names)),
+            },
+        )
+    }
+}
+
+/// Reads a list of texts onto another.
+struct Texts<'n, 'm, 'a>(&'n mut Names, &'m mut Vec<Cow<'a, str>>);
+
+impl<'de> DeserializeSeed<'de> for Texts<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Texts<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of texts")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(field) = seq.next_element_seed(FieldSeed(self.0))? {
+            let Field::Text(text) = field else {
+                return Err(A::Error::custom("a list of texts has something else in it"));
+            };
+            if self.1.len() == MAX_SUBSCRIPTIONS {
+                return Err(A::Error::custom("too many resources or tasks to listen to"));
+            }
+            self.1.push(text);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a text; anything else is gone through and noted as such.
+struct FieldSeed<'n>(&'n mut Names);
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
+    type Value = Field<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldSeed<'_> {
+    type Value = Field<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Field::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Strict(self.0).visit_seq(seq).map(|()| Field::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Strict(self.0).visit_map(map).map(|()| Field::Other)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn seen(body: &str) -> [Option<String>; 3] {
-        let call = peek(body.as_bytes());
-        let name = call.name().map(String::from);
-        [
-            call.id.map(String::from),
-            call.method.map(String::from),
-            name,
-        ]
-    }
-
-    #[test]
-    fn ids_keep_their_text() {
-        for id in [
-            "1",
-            "-7",
-            "12345678901234567890123",
-            "1.50",
-            "1e3",
-            "\"a\"",
-            "\"\\u0061\\n\"",
-        ] {
-            let body = format!("{{\"jsonrpc\":\"2.0\", \"id\": {id}, \"method\":\"ping\"}}");
-            assert_eq!(
-                seen(&body),
-                [Some(id.to_owned()), Some("ping".to_owned()), None]
-            );
-        }
-        for id in [
-            "null",
-            "true",
-            "[1]",
-            "{\"a\":1}",
-            &format!("\"{}\"", "x".repeat(300)),
-        ] {
-            assert_eq!(
-                seen(&format!("{{\"id\":{id},\"method\":\"ping\"}}")),
-                [None, Some("ping".to_owned()), None]
-            );
-        }
-    }
-
-    #[test]
-    fn names_are_found_where_the_method_says() {
-        for (body, name) in [
-            (
-                r#"{"method":"tools/call","params":{"arguments":{"name":"no"},"name":"yes"}}"#,
-                Some("yes"),
-            ),
-            (
-                r#"{"params":{"_meta":{},"name":"a\"b"},"method":"prompts/get"}"#,
-                Some("a\"b"),
-            ),
-            (
-                r#"{"method":"resources/read","params":{"name":"no","uri":"file:///x"}}"#,
-                Some("file:///x"),
-            ),
-            (r#"{"method":"tools/list","params":{"name":"no"}}"#, None),
-            (r#"{"method":"tools/call","params":["yes"]}"#, None),
-            (
-                r#"{"method":"tools/call","params":{"name":{"a":[1]}}}"#,
-                None,
-            ),
-            (r#"{"method":"tools/call","params":null}"#, None),
-        ] {
-            let [_, _, found] = seen(body);
-            assert_eq!(found.as_deref(), name, "{body}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_request_is_an_empty_call() {
-        for body in [
-            "",
-            "{",
-            "[]",
-            "7",
-            "null",
-            r#"[{"id":1,"method":"ping"}]"#,
-            r#"{"id":1} x"#,
-            "\u{feff}{}",
-        ] {
-            assert_eq!(peek(body.as_bytes()), Call::default(), "{body}");
-        }
-        assert_eq!(peek(b"{\"id\":1,\"method\":\"\xff\"}"), Call::default());
-    }
-
-    #[test]
-    fn deep_nesting_is_skipped_without_recursion() {
-        let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
-        for body in [
-            format!("{{\"id\":1,\"x\":{open}{close},\"method\":\"ping\"}}"),
-            format!("{{\"id\":1,\"params\":{{\"x\":{open}{close}}},\"method\":\"ping\"}}"),
-        ] {
-            assert!(peek(body.as_bytes()).id.as_deref() == Some("1"));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_looked_at_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = peek(&bytes);
-        }
-
-        #[test]
-        fn agrees_with_a_full_reading(id in "[a-z0-9\"\\\\]{0,8}", method in prop::sample::select(vec!["tools/call", "ping"]), name in "\\PC{0,12}", extra in "\\PC{0,12}") {
-            let body = serde_json::json!({"x": [extra, {"id": 3}], "id": id, "params": {"y": {"name": 1}, "name": name}, "method": method});
-            let call = peek(body.to_string().as_bytes());
-            let echoed: String = serde_json::from_str(call.id.as_deref().unwrap()).unwrap();
-            prop_assert_eq!(echoed, id);
-            prop_assert_eq!(call.name(), (method == "tools/call").then_some(name.as_str()));
-        }
-    }
-}
+mod tests;

@@ -126,8 +126,8 @@ impl Flight {
     /// The message was read: a call has a span of its own.
     pub(super) fn called(&mut self) {
         let call = self.message.only().filter(|call| call.method.is_some());
-        if let (Some(_), Some(trace)) = (call, &mut self.trace) {
-            trace.call(None);
+        if let (Some(call), Some(trace)) = (call, &mut self.trace) {
+            trace.call(call.trace.as_deref());
         }
     }
 
