@@ -2,6 +2,7 @@
 
 mod authorize;
 mod bearers;
+mod choice;
 mod chromium;
 mod clients;
 mod conformance;
@@ -9,6 +10,7 @@ mod consent;
 mod documents;
 mod flow;
 mod machines;
+mod official;
 mod races;
 mod registration;
 mod replicas;

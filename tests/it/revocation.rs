@@ -1,6 +1,8 @@
 //! What an operator ends is over on every replica: requests, open streams, grants (security S29).
 
 mod command;
+mod cut;
+mod direct;
 mod streams;
 mod ticking;
 

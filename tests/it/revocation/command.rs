@@ -30,7 +30,7 @@ async fn started(address: &str) -> Proxy {
         .unwrap()
 }
 
-async fn run(args: &[&str]) -> Output {
+pub(super) async fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
     command.args(args);
     tokio::task::spawn_blocking(move || command.output().unwrap())

@@ -15,7 +15,7 @@ use crate::harness::redis::Server;
 const WATCHED: &str = "metrics: { address: \"127.0.0.1:0\" }\nadmin: { address: \"127.0.0.1:0\" }";
 const KEY: &str = "a-key-of-a-script-for-tests";
 
-fn setup(provider: &RealProvider, events: &Ticking, pages: &Echo) -> Setup {
+pub(super) fn setup(provider: &RealProvider, events: &Ticking, pages: &Echo) -> Setup {
     proxy()
         .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
         .route(
@@ -32,7 +32,7 @@ fn setup(provider: &RealProvider, events: &Ticking, pages: &Echo) -> Setup {
 }
 
 /// A stream through a replica, once its first event has come.
-async fn stream(base: &Proxy, over: &Proxy, browser: &Browser) -> Streaming {
+pub(super) async fn stream(base: &Proxy, over: &Proxy, browser: &Browser) -> Streaming {
     let url = base.url("/events/");
     let mut stream = get(&url)
         .via(over.port())
@@ -45,7 +45,7 @@ async fn stream(base: &Proxy, over: &Proxy, browser: &Browser) -> Streaming {
     stream
 }
 
-async fn status(base: &Proxy, over: &Proxy, browser: &Browser) -> u16 {
+pub(super) async fn status(base: &Proxy, over: &Proxy, browser: &Browser) -> u16 {
     let url = base.url("/app/");
     let answer = get(&url)
         .via(over.port())

@@ -132,6 +132,8 @@ export class Memory {
       token_endpoint_auth_method: 'none',
     };
   }
+  // The address of the document that describes the client, if it has one; then it need not register.
+  get clientMetadataUrl() { return process.env.CLIENT_METADATA_URL || undefined; }
   state() { return 'a-state-of-the-client'; }
   clientInformation() { return this.information; }
   saveClientInformation(information) { this.information = information; }

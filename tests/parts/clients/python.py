@@ -94,6 +94,8 @@ async def main() -> None:
         storage=memory,
         redirect_handler=redirect,
         callback_handler=callback,
+        # The address of the document that describes the client, if it has one; then it need not register.
+        client_metadata_url=os.environ.get("CLIENT_METADATA_URL"),
     )
     async with httpx2.AsyncClient(auth=auth, event_hooks={"response": [note]}, timeout=60) as http:
         async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
