@@ -43,6 +43,7 @@ use crate::oidc::{Browser, Provider};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Name as Basis;
 use crate::route::Target;
+use crate::scope::ScopeSet;
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
 
@@ -307,6 +308,11 @@ impl Authn {
             return None;
         }
         self.challenger.guide(target)
+    }
+
+    /// The answer to a token that was granted too little: 403 with one challenge that names all of `scopes`.
+    pub fn step_up(&self, target: &Target, scopes: &ScopeSet) -> Reject {
+        self.challenger.step_up(target, scopes)
     }
 
     async fn caller(

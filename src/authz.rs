@@ -1,24 +1,37 @@
 //! May they: a policy for each route turns a [`Caller`] into a [`Permit`], or the request ends here.
 
-mod rule;
+mod arguments;
+mod gate;
+mod judge;
+mod rules;
+mod sight;
+mod who;
+
+use std::sync::Arc;
 
 use http::StatusCode;
-use metrics::Counter;
 
-use self::rule::Rule;
-use crate::authn::{Caller, Credential, Identity};
+use self::judge::{Guarded, No, Why};
+use self::who::Who;
+use crate::authn::{Caller, Identity};
 use crate::claims::Claims;
 use crate::config::Config;
 use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 use crate::route::Target;
-use crate::telemetry::metrics::{Metrics, Name};
+use crate::scope::ScopeSet;
+use crate::telemetry::metrics::Metrics;
+
+pub use self::rules::Stage;
+pub use self::sight::Sight;
 
 /// Leave to forward one request. Made here only, and used up by `forward`.
 #[derive(Debug)]
 pub struct Permit {
     target: Target,
     caller: Caller,
+    sight: Option<Sight>,
+    rule: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -35,10 +48,25 @@ impl Permit {
         }
     }
 
+    /// What the caller may see in lists; `None` where there is nothing to hide from anybody.
+    pub fn sight(&self) -> Option<&Sight> {
+        self.sight.as_ref()
+    }
+
+    /// The name of the rule that permitted the first thing that rules speak of; `None` where the route alone decided.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
     /// A permit without a decision, for tests of what comes after it.
     #[cfg(test)]
     pub(crate) fn for_test(target: Target, caller: Caller) -> Self {
-        Self { target, caller }
+        Self {
+            target,
+            caller,
+            sight: None,
+            rule: None,
+        }
     }
 }
 
@@ -47,65 +75,84 @@ impl Permit {
 pub enum Denied {
     /// The caller may not use the route at all.
     Route(Reject),
+    /// The token was granted too little: a client can ask for more (RFC 6750 section 3.1).
+    StepUp {
+        /// What was asked for.
+        target: Target,
+        /// All scopes that the operation needs, with the relevant ones that the token has.
+        scopes: ScopeSet,
+        /// The rule that asks for them; the route's name when it is the route.
+        rule: Arc<str>,
+    },
+    /// The caller may use the route, but not do this.
+    Call(Refusal),
+}
+
+/// What of a message was refused, and by which rule.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What was asked for.
+    pub target: Target,
+    /// What kind of thing.
+    pub stage: Stage,
+    /// Its name, URI, or the method.
+    pub name: Box<str>,
+    /// The rule; the route's name where no rule matched.
+    pub rule: Arc<str>,
+    /// Answer as the backend does for what it does not know.
+    pub hide: bool,
+    /// Whether a rule was there, but could not be judged.
+    pub failed: bool,
+    /// Why, for logs: no names of groups, no values.
+    pub reason: &'static str,
+}
+
+impl Denied {
+    /// The rule that denied; `None` when the route did.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Route(_) => None,
+            Self::StepUp { rule, .. } | Self::Call(Refusal { rule, .. }) => Some(rule),
+        }
+    }
+
+    /// Why, for logs.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Route(reject) => reject.reason().unwrap_or_default(),
+            Self::StepUp { .. } => "the token was not granted a scope that is needed",
+            Self::Call(refusal) => refusal.reason,
+        }
+    }
 }
 
 /// The compiled rules of all routes.
 #[derive(Debug)]
 pub struct Policy {
     /// In the order of the configuration.
-    routes: Vec<Guarded>,
-}
-
-struct Guarded {
-    rule: Rule,
-    allowed: Counter,
-    denied: Counter,
-}
-
-impl std::fmt::Debug for Guarded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.rule.fmt(f)
-    }
+    routes: Vec<Arc<Guarded>>,
 }
 
 impl Policy {
     /// Compiles the rules; the configuration was validated.
     pub fn compile(config: &Config, metrics: &Metrics) -> Self {
-        let routes = config.routes.iter().map(|route| {
-            let policy = route
-                .name
-                .as_ref()
-                .map_or(route.path.as_str(), |name| name.as_str());
-            let counter = |decision| {
-                metrics.counter(
-                    Name::AuthzDecisions,
-                    &[
-                        ("policy", policy),
-                        ("decision", decision),
-                        ("stage", "route"),
-                    ],
-                )
-            };
-            Guarded {
-                rule: Rule::compile(route),
-                allowed: counter("allow"),
-                denied: counter("deny"),
-            }
-        });
+        let guarded = |route| Arc::new(Guarded::compile(route, metrics));
         Self {
-            routes: routes.collect(),
+            routes: config.routes.iter().map(guarded).collect(),
         }
     }
 
-    /// Whether somebody with these claims may use a route at all: for pages, and before an app gets a code.
+    /// Whether somebody with these claims may use a route at all: for pages, and before an app gets a code. Which app
+    /// it will be, and what its token will be granted, counts as met.
     pub fn admits(&self, claims: &Claims, target: &Target) -> bool {
         self.routes
             .get(target.route().index)
-            .is_some_and(|guarded| guarded.rule.admits(claims).is_ok())
+            .is_some_and(|guarded| guarded.gate.admits(&Who::person(claims)).is_ok())
     }
 
-    /// Decides. Denials of a whole route are 403 without a challenge: another token of the same person would not
-    /// help, and clients take a challenge for a reason to log in again.
+    /// Decides: the route first, then what each call of the message reaches, then its method. Denials of a whole
+    /// route are 403 without a challenge: another token of the same person would not help, and clients take a
+    /// challenge for a reason to log in again.
     ///
     /// # Errors
     /// When the caller may not use the route, or may not make one of the calls of the message.
@@ -115,40 +162,54 @@ impl Policy {
         target: Target,
         message: &Message,
     ) -> Result<Permit, Denied> {
-        self.admit(caller, target, message).map_err(Denied::Route)
-    }
-
-    fn admit(&self, caller: Caller, target: Target, _message: &Message) -> Result<Permit, Reject> {
         let guarded = self
             .routes
             .get(target.route().index)
-            .ok_or_else(Reject::internal)?;
-        let decision = match &caller {
-            // Bypass lets everybody in where somebody may come in at all.
-            Caller::Known(identity) if *identity.credential() == Credential::Bypass => {
-                match guarded.rule {
-                    Rule::Nobody => guarded.rule.admits(identity.claims()),
-                    Rule::Public | Rule::AnyUser | Rule::All(_) => Ok(()),
-                }
-            }
-            Caller::Known(identity) => guarded.rule.admits(identity.claims()),
-            Caller::Anonymous if matches!(guarded.rule, Rule::Public) => Ok(()),
-            Caller::Anonymous => Err("nobody is signed in, and the route is not public"),
-        };
-        match decision {
-            Ok(()) => {
-                guarded.allowed.increment(1);
-                Ok(Permit { target, caller })
-            }
-            Err(reason) => {
-                guarded.denied.increment(1);
-                Err(Reject::new(
+            .ok_or_else(|| Denied::Route(Reject::internal()))?;
+        let judged = guarded.judge(&Who::of(&caller), message);
+        match judged {
+            Ok(rule) => Ok(Permit {
+                sight: Sight::of(guarded, &caller),
+                rule: rule.map(Arc::clone),
+                target,
+                caller,
+            }),
+            Err(No::Route(reason)) => Err(Denied::Route(
+                Reject::new(
                     StatusCode::FORBIDDEN,
                     Code::Forbidden,
                     Fault::Client,
                     "You are signed in, but may not use this. Ask whoever runs it for access.",
                 )
-                .because(reason))
+                .because(reason),
+            )),
+            Err(No::Scopes(scopes, by)) => Err(Denied::StepUp {
+                target,
+                scopes,
+                rule: Arc::clone(&by.name),
+            }),
+            Err(No::Call(by, stage, name, why)) => {
+                let reason = match why {
+                    Why::Policy(reason) => reason,
+                    Why::Failed(path, reason) => {
+                        tracing::warn!(
+                            rule = &*by.name,
+                            argument = path,
+                            reason,
+                            "a rule could not be judged, so the call was denied"
+                        );
+                        reason
+                    }
+                };
+                Err(Denied::Call(Refusal {
+                    target,
+                    stage,
+                    name,
+                    rule: Arc::clone(&by.name),
+                    hide: by.hide,
+                    failed: matches!(why, Why::Failed(..)),
+                    reason,
+                }))
             }
         }
     }
@@ -204,7 +265,10 @@ mod tests {
         assert!(metrics.render().contains(&line), "{line}");
         decision
             .map(|permit| permit.identity().is_some())
-            .map_err(|Denied::Route(reject)| {
+            .map_err(|denied| {
+                let Denied::Route(reject) = denied else {
+                    panic!("{denied:?}")
+                };
                 assert_eq!(
                     (reject.code(), reject.headers().len(), reject.wants_login()),
                     (Code::Forbidden, 0, false)

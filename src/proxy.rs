@@ -174,7 +174,7 @@ impl Proxy {
                         let permit = snapshot
                             .policy
                             .decide(caller, target, &message)
-                            .map_err(denied::reject)?;
+                            .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
                         let request = Request::from_parts(parts, body);
                         flight.sent(Instant::now());
                         let leave = || asked.as_ref().map(|asked| asked.leave(self, &message));
@@ -233,7 +233,7 @@ impl Proxy {
         let permit = snapshot
             .policy
             .decide(caller, target, &flight.message)
-            .map_err(denied::reject)?;
+            .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
         let body = if bytes.is_empty() {
             RequestBody::Empty
         } else {

@@ -14,6 +14,7 @@ use crate::config::route::Kind;
 use crate::paths::RESOURCE_METADATA;
 use crate::reject::{Code, Fault, Reject};
 use crate::route::Target;
+use crate::scope::ScopeSet;
 use crate::urls::PublicUrl;
 
 /// Builds challenges.
@@ -56,6 +57,33 @@ impl Challenger {
         }
     }
 
+    /// The token is good, and was granted too little (RFC 6750 section 3.1). One challenge names everything that is
+    /// needed (MCP 2026-07-28, authorization, "Scope Challenge Handling").
+    pub(super) fn step_up(&self, target: &Target, scopes: &ScopeSet) -> Reject {
+        let mut parameters: Vec<(&str, Cow<'_, str>)> = vec![
+            ("error", "insufficient_scope".into()),
+            (
+                "error_description",
+                "The token was granted too little for this".into(),
+            ),
+        ];
+        if target.route().kind == Kind::Mcp {
+            parameters.push(("resource_metadata", self.metadata_url(target).into()));
+        }
+        parameters.push(("scope", scopes.to_string().into()));
+        let reject = Reject::new(
+            StatusCode::FORBIDDEN,
+            Code::InsufficientScope,
+            Fault::Client,
+            format!("Your token was granted too little for this. Ask for a token with these scopes: {scopes}."),
+        )
+        .because("the token was not granted a scope that is needed");
+        match HeaderValue::try_from(bearer(&parameters)) {
+            Ok(value) => reject.header(WWW_AUTHENTICATE, value),
+            Err(_) => reject,
+        }
+    }
+
     /// The challenge alone, where tokens count.
     pub(super) fn guide(&self, target: &Target) -> Option<HeaderValue> {
         self.tokens
@@ -87,17 +115,22 @@ impl Challenger {
         if !scopes.is_empty() {
             parameters.push(("scope", scopes.join(" ").into()));
         }
-        let mut text = "Bearer".to_owned();
-        for (at, (name, value)) in parameters.iter().enumerate() {
-            // Writing into a String does not fail.
-            let _ = write!(
-                text,
-                "{}{name}=\"{value}\"",
-                if at == 0 { " " } else { ", " }
-            );
-        }
-        text
+        bearer(&parameters)
     }
+}
+
+/// A challenge with its parameters.
+fn bearer(parameters: &[(&str, Cow<'_, str>)]) -> String {
+    let mut text = "Bearer".to_owned();
+    for (at, (name, value)) in parameters.iter().enumerate() {
+        // Writing into a String does not fail.
+        let _ = write!(
+            text,
+            "{}{name}=\"{value}\"",
+            if at == 0 { " " } else { ", " }
+        );
+    }
+    text
 }
 
 /// For a person who opened an MCP address in a browser.

@@ -8,6 +8,7 @@ mod listen;
 mod oidc;
 mod pages;
 mod routes;
+mod rules;
 mod service;
 mod sessions;
 

@@ -182,9 +182,6 @@ pub(super) fn not_yet(path: &KeyPath) -> Option<&'static str> {
         .collect();
     match keys.as_slice() {
         ["audit"] => Some("the audit log is not available in this version; remove the section"),
-        ["routes", "tools"] => Some(
-            "rules for single tools are not available in this version; remove the key, or limit the whole route with `allow`",
-        ),
         _ => None,
     }
 }

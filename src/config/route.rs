@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules::{Otherwise, Rule};
 use super::{ByteSize, Span};
 use crate::ids::{BackendName, RouteName};
 
@@ -28,6 +29,28 @@ pub struct Route {
     /// Let everybody in without authentication.
     #[serde(default)]
     pub public: bool,
+    /// Which tools its callers may call, and see in lists. What no rule matches is denied, unless `default` says
+    /// otherwise; without a list all are permitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Rule>,
+    /// The same for prompts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Rule>,
+    /// The same for resources, by URI.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Rule>,
+    /// The same for JSON-RPC methods. The handshake is never denied; housekeeping (`ping`, `notifications/*`, lists,
+    /// `logging/setLevel`, `roots/list`) only by a rule that matches it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Rule>,
+    /// What holds where no rule matches: `allow` or `deny`. `deny` also closes what has no list. Unset: `deny` where
+    /// there is a list, `allow` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Otherwise>,
+    /// Answer denials as the backend answers for names that it does not know, so that nobody learns what exists.
+    /// Rules may say otherwise.
+    #[serde(default)]
+    pub hide: bool,
     /// Audiences accepted in bearer tokens here, besides the route's own URL.
     #[serde(default)]
     pub audiences: Vec<String>,
@@ -66,6 +89,13 @@ pub struct Allow {
     pub email_domains: Vec<String>,
     /// Claim path to the values that it may have. A list claim fits if one of its values does.
     pub claims: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Tokens that were granted any of these scopes; an entry with spaces stands for all of its scopes. Clients whose
+    /// token has too few are told which to ask for. Browser sessions and API keys have no scopes.
+    pub scopes: Vec<String>,
+    /// Tokens of any of these clients, by their exact `client_id`.
+    pub clients: Vec<String>,
+    /// Callers with an API key of any of these names.
+    pub api_keys: Vec<String>,
 }
 
 /// Behaviour on routes of kind `mcp`.

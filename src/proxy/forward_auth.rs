@@ -50,7 +50,7 @@ pub(super) async fn answer(
     let permit = snapshot
         .policy
         .decide(caller, target, &Message::default())
-        .map_err(denied::reject)?;
+        .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
     Ok(accepted(snapshot, inbound, permit.identity()))
 }
 

@@ -100,7 +100,7 @@ impl Again {
         match snapshot.policy.decide(caller, target, &self.message) {
             Ok(_) => Verdict::Stays,
             Err(denied) => {
-                let reject = denied::reject(denied);
+                let reject = denied::reject(denied, &snapshot.authn);
                 tracing::info!(
                     code = reject.code().as_str(),
                     "a caller lost the right to an open stream"

@@ -1,6 +1,6 @@
 //! `routes` and `mcp`: backends that exist, and a rule on each. Paths and collisions are judged by the route table.
 
-use super::Checker;
+use super::{Checker, rules};
 use crate::config::problem::nearest;
 use crate::config::route::{Allow, Kind, Route};
 
@@ -99,9 +99,15 @@ fn one(checker: &mut Checker, at: &str, route: &Route) {
             format!("{at}.public"),
             "`public` and `allow` exclude each other; keep one",
         ),
-        (Some(allow), false) => rule(checker, &format!("{at}.allow"), allow),
+        (Some(who), false) => allow(
+            checker,
+            &format!("{at}.allow"),
+            who,
+            "nobody may use this route",
+        ),
         (None, true) => {}
     }
+    rules::check(checker, at, route);
     if route.kind == Kind::Mcp && route.trust_content {
         checker.add(
             format!("{at}.trust_content"),
@@ -109,12 +115,7 @@ fn one(checker: &mut Checker, at: &str, route: &Route) {
         );
     }
     for (i, scope) in route.scopes.iter().enumerate() {
-        // RFC 6749 section 3.3: scope-token.
-        if scope.is_empty()
-            || !scope
-                .bytes()
-                .all(|b| (0x21..=0x7e).contains(&b) && b != b'"' && b != b'\\')
-        {
+        if !is_scope(scope) {
             checker.add(
                 format!("{at}.scopes[{i}]"),
                 format!("`{scope}` is not a scope; write each as an entry of its own"),
@@ -123,14 +124,29 @@ fn one(checker: &mut Checker, at: &str, route: &Route) {
     }
 }
 
-fn rule(checker: &mut Checker, at: &str, allow: &Allow) {
-    let others =
-        !allow.groups.is_empty() || !allow.email_domains.is_empty() || !allow.claims.is_empty();
+/// RFC 6749 section 3.3: scope-token.
+fn is_scope(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| (0x21..=0x7e).contains(&b) && b != b'"' && b != b'\\')
+}
+
+/// What an `allow` may say; `empty` is what it means when it says nothing.
+pub(super) fn allow(checker: &mut Checker, at: &str, allow: &Allow, empty: &str) {
+    let others = [
+        &allow.groups,
+        &allow.email_domains,
+        &allow.scopes,
+        &allow.clients,
+        &allow.api_keys,
+    ];
+    let others = others.iter().any(|list| !list.is_empty()) || !allow.claims.is_empty();
     if allow.any_user && others {
         checker.add(at, "`any_user` excludes the other keys; remove it, or them");
     }
     if !allow.any_user && !others && checker.is_whole(at) {
-        checker.add(at, "the rule is empty, so nobody may use this route; write `any_user: true`, `groups`, `email_domains` or `claims`");
+        checker.add(at, format!("the rule is empty, so {empty}; write `any_user: true`, `groups`, `email_domains`, `claims`, `scopes`, `clients` or `api_keys`"));
     }
     for (i, group) in allow.groups.iter().enumerate() {
         if group.is_empty() {
@@ -159,5 +175,46 @@ fn rule(checker: &mut Checker, at: &str, allow: &Allow) {
                 "the list of values is empty, so nobody fits; write the values",
             );
         }
+    }
+    credentials(checker, at, allow);
+}
+
+fn credentials(checker: &mut Checker, at: &str, allow: &Allow) {
+    for (i, entry) in allow.scopes.iter().enumerate() {
+        let place = format!("{at}.scopes[{i}]");
+        if entry.split(' ').any(|scope| !is_scope(scope)) {
+            checker.add(
+                place,
+                format!("`{entry}` is no scope; write one, or several that are all needed with single spaces between"),
+            );
+        } else if entry.split(' ').any(|scope| scope == "offline_access") {
+            checker.add(
+                place,
+                "`offline_access` is between client and authorization server and says nothing about rights; remove it",
+            );
+        }
+    }
+    for (i, client) in allow.clients.iter().enumerate() {
+        if client.is_empty() || client.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            checker.add(
+                format!("{at}.clients[{i}]"),
+                format!("`{client}` is no client_id; write it as the client sends it"),
+            );
+        }
+    }
+    let config = checker.config;
+    let known = || config.auth.api_keys.iter().map(|key| key.name.as_str());
+    for (i, name) in allow.api_keys.iter().enumerate() {
+        if known().any(|each| each == name) || !checker.is_whole("auth.api_keys") {
+            continue;
+        }
+        let hint = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it under `auth.api_keys`, or remove it here".to_owned(),
+        };
+        checker.add(
+            format!("{at}.api_keys[{i}]"),
+            format!("there is no API key of the name `{name}`; {hint}"),
+        );
     }
 }

@@ -1,20 +1,22 @@
-//! One route's rule, compiled: who may use it.
+//! Who may: the `allow` of a route or of a rule, compiled.
 
 use serde_json::Value;
 
+use super::who::{Client, Scopes, Who};
 use crate::claims::Claims;
 use crate::config::route::{Allow, Route};
+use crate::scope::ScopeSet;
 
-/// Who may use a route.
+/// Who may pass.
 #[derive(Debug)]
-pub(super) enum Rule {
+pub(super) enum Gate {
     /// Everybody, signed in or not.
     Public,
     /// Everybody who is signed in.
     AnyUser,
     /// Who meets every condition; there is at least one.
     All(Vec<Condition>),
-    /// Nobody: the route says nothing.
+    /// Nobody: nothing is said.
     Nobody,
 }
 
@@ -24,39 +26,80 @@ pub(super) enum Condition {
     Groups(Vec<String>),
     EmailDomains(Vec<String>),
     Claim(String, Vec<Value>),
+    Clients(Vec<String>),
+    ApiKeys(Vec<String>),
+    /// The last one of all, so that what is missing besides is known. Each entry is one way to meet it.
+    Scopes(Vec<ScopeSet>),
 }
 
-impl Rule {
-    pub(super) fn compile(route: &Route) -> Self {
-        if route.public {
-            return Self::Public;
+/// What stands in the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Barred<'a> {
+    /// Nobody is signed in.
+    Anonymous,
+    /// This, which no token of this caller's would change.
+    Because(&'static str),
+    /// Nothing but scopes that the token could be granted: one of these sets.
+    Scopes(&'a [ScopeSet]),
+}
+
+impl Barred<'_> {
+    /// For the log.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "nobody is signed in, and the rule is not for everybody",
+            Self::Because(reason) => reason,
+            Self::Scopes(_) => "the token was not granted a scope that the rule asks for",
         }
-        let Some(Allow {
+    }
+}
+
+impl Gate {
+    /// Of a route. Silence means nobody.
+    pub(super) fn of_route(route: &Route) -> Self {
+        match (&route.allow, route.public) {
+            (_, true) => Self::Public,
+            (Some(allow), false) => Self::of(allow),
+            (None, false) => Self::Nobody,
+        }
+    }
+
+    /// Of a rule, which holds for those whom the route lets in. Silence means all of them.
+    pub(super) fn of_rule(allow: Option<&Allow>) -> Self {
+        allow.map_or(Self::Public, Self::of)
+    }
+
+    fn of(allow: &Allow) -> Self {
+        let Allow {
             any_user,
             groups,
             email_domains,
             claims,
-        }) = &route.allow
-        else {
-            return Self::Nobody;
-        };
+            scopes,
+            clients,
+            api_keys,
+        } = allow;
+        let lower = |domain: &String| domain.to_ascii_lowercase();
         let mut conditions = Vec::new();
-        if !groups.is_empty() {
-            conditions.push(Condition::Groups(groups.clone()));
-        }
-        if !email_domains.is_empty() {
-            conditions.push(Condition::EmailDomains(
-                email_domains
-                    .iter()
-                    .map(|domain| domain.to_ascii_lowercase())
-                    .collect(),
-            ));
-        }
+        let mut add = |list: &[String], condition: fn(Vec<String>) -> Condition| {
+            if !list.is_empty() {
+                conditions.push(condition(list.to_vec()));
+            }
+        };
+        add(groups, Condition::Groups);
+        let domains: Vec<String> = email_domains.iter().map(lower).collect();
+        add(&domains, Condition::EmailDomains);
+        add(clients, Condition::Clients);
+        add(api_keys, Condition::ApiKeys);
         conditions.extend(
             claims
                 .iter()
                 .map(|(path, values)| Condition::Claim(path.clone(), values.clone())),
         );
+        if !scopes.is_empty() {
+            let ways = scopes.iter().map(|entry| ScopeSet::of(entry.split(' ')));
+            conditions.push(Condition::Scopes(ways.collect()));
+        }
         match (conditions.is_empty(), any_user) {
             (false, _) => Self::All(conditions),
             (true, true) => Self::AnyUser,
@@ -64,25 +107,39 @@ impl Rule {
         }
     }
 
-    /// Whether a person may; otherwise which part of the rule says no, for the log.
-    pub(super) fn admits(&self, claims: &Claims) -> Result<(), &'static str> {
-        match self {
-            Self::Public | Self::AnyUser => Ok(()),
-            Self::Nobody => Err("the route has no allow, so nobody may use it"),
-            Self::All(conditions) => conditions
+    /// Whether a caller may pass; otherwise what stands in the way.
+    pub(super) fn admits(&self, who: &Who<'_>) -> Result<(), Barred<'_>> {
+        match (self, who.claims) {
+            (Self::Nobody, _) => Err(Barred::Because("there is no allow, so nobody may")),
+            (Self::Public, _) => Ok(()),
+            (Self::AnyUser | Self::All(_), None) => Err(Barred::Anonymous),
+            (Self::AnyUser, Some(_)) => Ok(()),
+            (Self::All(_), Some(_)) if who.bypass => Ok(()),
+            (Self::All(conditions), Some(claims)) => conditions
                 .iter()
-                .find(|condition| !condition.met(claims))
-                .map_or(Ok(()), |condition| Err(condition.name())),
+                .try_for_each(|condition| condition.met(claims, who)),
         }
+    }
+
+    /// All scopes that are asked for.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &ScopeSet> {
+        let conditions: &[Condition] = match self {
+            Self::All(conditions) => conditions,
+            Self::Public | Self::AnyUser | Self::Nobody => &[],
+        };
+        conditions.iter().flat_map(|condition| match condition {
+            Condition::Scopes(ways) => ways.as_slice(),
+            _ => &[],
+        })
     }
 }
 
 impl Condition {
-    fn met(&self, claims: &Claims) -> bool {
-        match self {
-            Self::Groups(groups) => claims.groups.iter().any(|group| groups.contains(group)),
-            Self::EmailDomains(domains) => {
-                claims
+    fn met(&self, claims: &Claims, who: &Who<'_>) -> Result<(), Barred<'_>> {
+        let met =
+            match self {
+                Self::Groups(groups) => claims.groups.iter().any(|group| groups.contains(group)),
+                Self::EmailDomains(domains) => claims
                     .email
                     .as_deref()
                     .and_then(domain)
@@ -90,21 +147,51 @@ impl Condition {
                         domains
                             .iter()
                             .any(|domain| found.eq_ignore_ascii_case(domain))
-                    })
-            }
-            Self::Claim(path, values) => match claims.get(path) {
-                Some(Value::Array(items)) => items.iter().any(|item| values.contains(item)),
-                Some(Value::Null) | None => false,
-                Some(value) => values.contains(value),
-            },
+                    }),
+                Self::Claim(path, values) => match claims.get(path) {
+                    Some(Value::Array(items)) => items.iter().any(|item| values.contains(item)),
+                    Some(Value::Null) | None => false,
+                    Some(value) => values.contains(value),
+                },
+                Self::Clients(clients) => match who.client {
+                    Client::Known(id) => clients.iter().any(|client| client == id),
+                    Client::Without => false,
+                    Client::Open => true,
+                },
+                Self::ApiKeys(names) => who
+                    .api_key
+                    .is_some_and(|name| names.iter().any(|each| each == name)),
+                Self::Scopes(ways) => match who.scopes {
+                    Scopes::Granted(granted) => {
+                        let has = |way: &ScopeSet| {
+                            way.iter()
+                                .all(|scope| granted.iter().any(|each| **each == *scope))
+                        };
+                        return if ways.iter().any(has) {
+                            Ok(())
+                        } else {
+                            Err(Barred::Scopes(ways))
+                        };
+                    }
+                    Scopes::Without => false,
+                    Scopes::Open => true,
+                },
+            };
+        if met {
+            Ok(())
+        } else {
+            Err(Barred::Because(self.unmet()))
         }
     }
 
-    fn name(&self) -> &'static str {
+    fn unmet(&self) -> &'static str {
         match self {
-            Self::Groups(_) => "not in a group that the route allows",
-            Self::EmailDomains(_) => "no e-mail address in a domain that the route allows",
-            Self::Claim(..) => "a claim has no value that the route allows",
+            Self::Groups(_) => "not in a group that the rule allows",
+            Self::EmailDomains(_) => "no e-mail address in a domain that the rule allows",
+            Self::Claim(..) => "a claim has no value that the rule allows",
+            Self::Clients(_) => "not by a client that the rule allows",
+            Self::ApiKeys(_) => "not with an API key that the rule allows",
+            Self::Scopes(_) => "the rule asks for a scope, and only tokens have scopes",
         }
     }
 }
@@ -140,11 +227,11 @@ mod tests {
     use crate::config::oidc::ClaimMap;
     use crate::ids::Subject;
 
-    fn rule(route: &Value) -> Rule {
+    fn rule(route: &Value) -> Gate {
         let mut route = route.clone();
         route["path"] = json!("/x");
         route["backend"] = json!("b");
-        Rule::compile(&serde_json::from_value(route).unwrap())
+        Gate::of_route(&serde_json::from_value(route).unwrap())
     }
 
     fn admits(allow: &Value, claims: &Value) -> bool {
@@ -154,7 +241,11 @@ mod tests {
             subject: "ann".into(),
         };
         rule(&json!({ "allow": allow }))
-            .admits(&Claims::read(subject, all, &ClaimMap::default()))
+            .admits(&Who::person(&Claims::read(
+                subject,
+                all,
+                &ClaimMap::default(),
+            )))
             .is_ok()
     }
 
@@ -253,17 +344,17 @@ mod tests {
 
     #[test]
     fn silence_is_nobody_and_public_only_where_written() {
-        assert!(matches!(rule(&json!({})), Rule::Nobody));
-        assert!(matches!(rule(&json!({"allow": {}})), Rule::Nobody));
+        assert!(matches!(rule(&json!({})), Gate::Nobody));
+        assert!(matches!(rule(&json!({"allow": {}})), Gate::Nobody));
         assert!(matches!(
             rule(&json!({"allow": {"any_user": false}})),
-            Rule::Nobody
+            Gate::Nobody
         ));
         assert!(matches!(
             rule(&json!({"allow": {"any_user": true}})),
-            Rule::AnyUser
+            Gate::AnyUser
         ));
-        assert!(matches!(rule(&json!({"public": true})), Rule::Public));
+        assert!(matches!(rule(&json!({"public": true})), Gate::Public));
         assert!(!admits(&json!({}), &json!({"groups": ["eng"]})));
     }
 }

@@ -1,0 +1,307 @@
+//! One list of rules, compiled: rules with `deny` first, then the first that matches decides.
+
+use std::sync::Arc;
+
+use metrics::Counter;
+
+use super::arguments::{Arguments, Condition, Failed, Fit};
+use super::gate::{Barred, Gate};
+use super::who::Who;
+use crate::config::glob::Glob;
+use crate::config::rules::{Otherwise, Rule as Written};
+use crate::scope::ScopeSet;
+use crate::telemetry::metrics::{Metrics, Name};
+
+/// What is judged: the label `stage`, and the word in answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The route as a whole.
+    Route,
+    /// A tool.
+    Tool,
+    /// A prompt.
+    Prompt,
+    /// A resource, by its URI.
+    Resource,
+    /// A JSON-RPC method.
+    Method,
+}
+
+impl Stage {
+    /// The label and the word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Method => "method",
+        }
+    }
+}
+
+/// Who decides: a rule, the default of a list, or a route. Its name is what answers, logs and metrics show.
+pub(super) struct By {
+    pub(super) name: Arc<str>,
+    /// Denials look like unknown names.
+    pub(super) hide: bool,
+    allowed: Counter,
+    denied: Counter,
+    failed: Counter,
+}
+
+impl std::fmt::Debug for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.name)
+    }
+}
+
+impl By {
+    pub(super) fn new(name: Arc<str>, hide: bool, stage: Stage, metrics: &Metrics) -> Self {
+        let counter = |decision| {
+            let labels = [
+                ("policy", &*name),
+                ("decision", decision),
+                ("stage", stage.as_str()),
+            ];
+            metrics.counter(Name::AuthzDecisions, &labels)
+        };
+        Self {
+            allowed: counter("allow"),
+            denied: counter("deny"),
+            failed: counter("error"),
+            name,
+            hide,
+        }
+    }
+
+    pub(super) fn count(&self, outcome: &Outcome<'_>) {
+        match outcome {
+            Outcome::Permitted => self.allowed.increment(1),
+            Outcome::Failed(_) => self.failed.increment(1),
+            Outcome::Denied | Outcome::Barred(_) | Outcome::Unmatched => self.denied.increment(1),
+        }
+    }
+}
+
+/// A rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) by: By,
+    /// Its place in the list as written.
+    pub(super) index: usize,
+    names: Vec<Glob>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) act: Act,
+}
+
+#[derive(Debug)]
+pub(super) enum Act {
+    Deny,
+    Ask(Gate),
+}
+
+/// What was decided, and by whom.
+#[derive(Debug)]
+pub(super) struct Verdict<'a> {
+    pub(super) by: &'a By,
+    pub(super) outcome: Outcome<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome<'a> {
+    Permitted,
+    /// By a rule with `deny`.
+    Denied,
+    /// A rule matched, and is not for this caller.
+    Barred(Barred<'a>),
+    /// No rule matched.
+    Unmatched,
+    /// A rule could not be judged.
+    Failed(Failed<'a>),
+}
+
+impl Verdict<'_> {
+    pub(super) fn permits(&self) -> bool {
+        matches!(self.outcome, Outcome::Permitted)
+    }
+}
+
+/// Why a rule was passed over, for those who want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// The name fits none of its patterns.
+    Name,
+    /// An argument does not fit.
+    Arguments,
+    /// Arguments that it does not match are possible.
+    Avoidable,
+}
+
+/// Told of each rule that was passed over.
+pub(super) trait Watch {
+    fn passed(&mut self, rule: &Rule, why: Passed);
+}
+
+/// Nobody wants to know.
+pub(super) struct Unwatched;
+
+impl Watch for Unwatched {
+    fn passed(&mut self, _: &Rule, _: Passed) {}
+}
+
+/// The rules of one kind of a route.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Those with `deny` first; otherwise as written.
+    list: Vec<Rule>,
+    /// Where no rule matches.
+    pub(super) otherwise: By,
+    pub(super) open: bool,
+}
+
+/// What the lists of one route have in common.
+pub(super) struct Common<'a> {
+    pub(super) route: &'a str,
+    pub(super) default: Option<Otherwise>,
+    pub(super) hide: bool,
+    pub(super) metrics: &'a Metrics,
+}
+
+impl Rules {
+    /// `key` is that of the configuration.
+    pub(super) fn compile(
+        written: &[Written],
+        key: &str,
+        stage: Stage,
+        common: &Common<'_>,
+    ) -> Self {
+        let one = |(index, rule): (usize, &Written)| {
+            let name = rule
+                .name
+                .as_deref()
+                .map_or_else(|| format!("{}.{key}[{index}]", common.route), str::to_owned);
+            let hide = rule.hide.unwrap_or(common.hide);
+            Rule {
+                by: By::new(name.into(), hide, stage, common.metrics),
+                index,
+                names: rule.r#match.names.clone(),
+                conditions: Condition::compile(&rule.r#match),
+                act: if rule.deny {
+                    Act::Deny
+                } else {
+                    Act::Ask(Gate::of_rule(rule.allow.as_ref()))
+                },
+            }
+        };
+        let mut list: Vec<Rule> = written.iter().enumerate().map(one).collect();
+        list.sort_by_key(|rule| matches!(rule.act, Act::Ask(_)));
+        Self {
+            open: match common.default {
+                Some(default) => default == Otherwise::Allow,
+                None => list.is_empty(),
+            },
+            list,
+            otherwise: By::new(common.route.into(), common.hide, stage, common.metrics),
+        }
+    }
+
+    /// Whether there are rules.
+    pub(super) fn is_listed(&self) -> bool {
+        !self.list.is_empty()
+    }
+
+    /// Whether everything is permitted to everybody.
+    pub(super) fn is_open(&self) -> bool {
+        self.open && self.list.is_empty()
+    }
+
+    /// The first rule that decides, if one does.
+    pub(super) fn matching<'a>(
+        &'a self,
+        who: &Who<'_>,
+        name: &str,
+        arguments: &Arguments<'_>,
+        watch: &mut impl Watch,
+    ) -> Option<Verdict<'a>> {
+        for rule in &self.list {
+            if !rule.names.iter().any(|glob| glob.matches(name)) {
+                watch.passed(rule, Passed::Name);
+                continue;
+            }
+            let outcome = match (Condition::all(&rule.conditions, arguments), &rule.act) {
+                (Err(failed), _) => Outcome::Failed(failed),
+                (Ok(Fit::No), _) => {
+                    watch.passed(rule, Passed::Arguments);
+                    continue;
+                }
+                (Ok(Fit::Perhaps), Act::Deny) => {
+                    watch.passed(rule, Passed::Avoidable);
+                    continue;
+                }
+                (Ok(Fit::Yes), Act::Deny) => Outcome::Denied,
+                (Ok(fit), Act::Ask(gate)) => match gate.admits(who) {
+                    Ok(()) => Outcome::Permitted,
+                    Err(_) if fit == Fit::Perhaps => {
+                        watch.passed(rule, Passed::Avoidable);
+                        continue;
+                    }
+                    Err(barred) => Outcome::Barred(barred),
+                },
+            };
+            return Some(Verdict {
+                by: &rule.by,
+                outcome,
+            });
+        }
+        None
+    }
+
+    /// The decision, with what holds where no rule matches.
+    pub(super) fn judge<'a>(
+        &'a self,
+        who: &Who<'_>,
+        name: &str,
+        arguments: &Arguments<'_>,
+        watch: &mut impl Watch,
+    ) -> Verdict<'a> {
+        self.matching(who, name, arguments, watch)
+            .unwrap_or(Verdict {
+                by: &self.otherwise,
+                outcome: if self.open {
+                    Outcome::Permitted
+                } else {
+                    Outcome::Unmatched
+                },
+            })
+    }
+
+    /// Whether some text that fits a template (`file:///{path}`) could be permitted. `pattern` is the template with
+    /// wildcards in its gaps.
+    pub(super) fn could_permit(&self, who: &Who<'_>, pattern: &Glob) -> bool {
+        for rule in &self.list {
+            let covered = rule.names.iter().any(|glob| glob.covers(pattern));
+            if !covered && !rule.names.iter().any(|glob| glob.meets(pattern)) {
+                continue;
+            }
+            match &rule.act {
+                Act::Deny if covered => return false,
+                Act::Ask(gate) if gate.admits(who).is_ok() => return true,
+                Act::Ask(_) if covered => return false,
+                Act::Deny | Act::Ask(_) => {}
+            }
+        }
+        self.open
+    }
+
+    /// All scopes that rules ask for.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &ScopeSet> {
+        self.list
+            .iter()
+            .filter_map(|rule| match &rule.act {
+                Act::Ask(gate) => Some(gate.scopes()),
+                Act::Deny => None,
+            })
+            .flatten()
+    }
+}
