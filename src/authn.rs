@@ -475,6 +475,20 @@ impl Identity {
             basis: None,
         }
     }
+
+    /// The same with what its credential says.
+    #[cfg(test)]
+    pub(crate) fn with(
+        mut self,
+        credential: Credential,
+        scopes: &[&str],
+        client: Option<&str>,
+    ) -> Self {
+        self.credential = credential;
+        self.scopes = scopes.iter().map(|scope| Box::from(*scope)).collect();
+        self.client_id = client.map(Arc::from);
+        self
+    }
 }
 
 /// Reads a token as far as it is read before its signature is checked; tells whether it could be one. For fuzzing.

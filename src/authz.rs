@@ -101,8 +101,10 @@ pub struct Refusal {
     pub rule: Arc<str>,
     /// Answer as the backend does for what it does not know.
     pub hide: bool,
-    /// Whether a rule was there, but could not be judged.
-    pub failed: bool,
+    /// The place of the call in the message.
+    pub call: usize,
+    /// The argument that a rule asks for and that could not be judged, as the configuration writes it.
+    pub argument: Option<Box<str>>,
     /// Why, for logs: no names of groups, no values.
     pub reason: &'static str,
 }
@@ -188,9 +190,9 @@ impl Policy {
                 scopes,
                 rule: Arc::clone(&by.name),
             }),
-            Err(No::Call(by, stage, name, why)) => {
-                let reason = match why {
-                    Why::Policy(reason) => reason,
+            Err(No::Call(call, by, stage, name, why)) => {
+                let (argument, reason) = match why {
+                    Why::Policy(reason) => (None, reason),
                     Why::Failed(path, reason) => {
                         tracing::warn!(
                             rule = &*by.name,
@@ -198,7 +200,7 @@ impl Policy {
                             reason,
                             "a rule could not be judged, so the call was denied"
                         );
-                        reason
+                        (Some(path.into()), reason)
                     }
                 };
                 Err(Denied::Call(Refusal {
@@ -207,7 +209,8 @@ impl Policy {
                     name,
                     rule: Arc::clone(&by.name),
                     hide: by.hide,
-                    failed: matches!(why, Why::Failed(..)),
+                    call,
+                    argument,
                     reason,
                 }))
             }
@@ -216,85 +219,4 @@ impl Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use http::Method;
-
-    use super::*;
-    use crate::config::oidc::ClaimMap;
-    use crate::ids::Subject;
-    use crate::route::{Matched, Table};
-    use crate::urls::PublicUrl;
-
-    fn decide(path: &str, who: Option<&str>) -> Result<bool, u16> {
-        let config: Config = serde_json::from_str(
-            r#"{"version": 1, "backends": [{"name": "b", "upstream": "http://127.0.0.1:1"}], "routes": [
-                {"path": "/none", "backend": "b"},
-                {"path": "/public", "backend": "b", "public": true},
-                {"path": "/all", "backend": "b", "allow": {"any_user": true}},
-                {"path": "/eng", "backend": "b", "allow": {"groups": ["eng"]}}]}"#,
-        )
-        .unwrap();
-        let table = Table::compile(
-            &config,
-            &PublicUrl::parse("https://mcp.example.com").unwrap(),
-        );
-        let Ok(Matched::Backend(target)) = table.find(&Method::POST, &path.parse().unwrap()) else {
-            panic!("{path}")
-        };
-        let metrics = Metrics::new();
-        let policy = Policy::compile(&config, &metrics);
-        let caller = who.map_or(Caller::Anonymous, |group| {
-            let subject = Subject {
-                issuer: "https://idp".into(),
-                subject: "ann".into(),
-            };
-            let all = serde_json::from_value(serde_json::json!({ "groups": [group] })).unwrap();
-            Caller::Known(Identity::for_test(Arc::new(Claims::read(
-                subject,
-                all,
-                &ClaimMap::default(),
-            ))))
-        });
-        let decision = policy.decide(caller, target, &Message::default());
-        let label = if decision.is_ok() { "allow" } else { "deny" };
-        let line = format!(
-            "mcp_proxy_authz_decisions_total{{policy=\"{path}\",decision=\"{label}\",stage=\"route\"}} 1"
-        );
-        assert!(metrics.render().contains(&line), "{line}");
-        decision
-            .map(|permit| permit.identity().is_some())
-            .map_err(|denied| {
-                let Denied::Route(reject) = denied else {
-                    panic!("{denied:?}")
-                };
-                assert_eq!(
-                    (reject.code(), reject.headers().len(), reject.wants_login()),
-                    (Code::Forbidden, 0, false)
-                );
-                reject.status().as_u16()
-            })
-    }
-
-    #[test]
-    fn default_deny() {
-        assert_eq!(decide("/none", Some("eng")), Err(403));
-        assert_eq!(decide("/none", None), Err(403));
-    }
-
-    #[test]
-    fn public_means_everybody() {
-        assert_eq!(decide("/public", None), Ok(false));
-        assert_eq!(decide("/public", Some("x")), Ok(true));
-    }
-
-    #[test]
-    fn members_may_and_others_may_not() {
-        assert_eq!(decide("/eng", Some("eng")), Ok(true));
-        assert_eq!(decide("/eng", Some("ops")), Err(403));
-        assert_eq!(decide("/eng", None), Err(403));
-        assert_eq!(decide("/all", Some("x")), Ok(true));
-        assert_eq!(decide("/all", None), Err(403));
-    }
-}
+mod tests;

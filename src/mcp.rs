@@ -93,6 +93,12 @@ impl Message {
         })
     }
 
+    /// A message as if it had been read, for tests of what comes after.
+    #[cfg(test)]
+    pub(crate) fn for_test(era: Era, calls: Vec<Call>, batch: bool) -> Self {
+        Self { era, calls, batch }
+    }
+
     /// The family of revisions.
     pub fn era(&self) -> Era {
         self.era

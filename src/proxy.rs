@@ -22,6 +22,7 @@ use crate::admin::Health;
 use crate::authn::{Authn, Caller};
 use crate::authz::Policy;
 use crate::clock::Ambient;
+use crate::config::backend::UnknownNames;
 use crate::config::route::Kind;
 use crate::forward::{Errand, Forwarder};
 use crate::http::inbound::TrustedProxies;
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub authn: Arc<Authn>,
     /// May they.
     pub policy: Policy,
+    /// How denials that hide look, by backend in the order of the configuration.
+    pub unknown_names: Vec<UnknownNames>,
     /// In which session.
     pub sessions: Sessions,
     /// Send it.
@@ -230,10 +233,15 @@ impl Proxy {
             &parts.headers,
             &flight.message,
         )?;
-        let permit = snapshot
-            .policy
-            .decide(caller, target, &flight.message)
-            .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
+        let permit = match snapshot.policy.decide(caller, target, &flight.message) {
+            Ok(permit) => permit,
+            Err(denied) => {
+                let (response, rejected) =
+                    denied::answer(denied, snapshot, &flight.message, inbound)?;
+                flight.refused = Some(rejected);
+                return Ok(response);
+            }
+        };
         let body = if bytes.is_empty() {
             RequestBody::Empty
         } else {
@@ -272,7 +280,7 @@ impl Handler for Proxy {
         let asked = exit::Asked::of(&request, &snapshot);
         let outcome = self.fly(&snapshot, &inbound, request, &mut flight).await;
         let (mut response, rejected) = match outcome {
-            Ok(response) => (response, None),
+            Ok(response) => (response, flight.refused.take()),
             Err(reject) => exit::answer(&snapshot, &inbound, &asked, &flight, reject).await,
         };
         if let Some(origin) = &flight.origin {

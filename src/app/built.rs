@@ -163,6 +163,11 @@ pub(super) fn build(
         edge: Edge::new(config, &public_url),
         trusted: TrustedProxies::new(&config.trusted_proxies),
         policy: Policy::compile(config, metrics),
+        unknown_names: config
+            .backends
+            .iter()
+            .map(|each| each.unknown_names)
+            .collect(),
         forwarder: Forwarder::new(
             config,
             &public_url,

@@ -31,8 +31,8 @@ pub(super) enum No<'a> {
     Route(&'static str),
     /// Only scopes are missing: those, with the relevant ones that are there.
     Scopes(ScopeSet, &'a By),
-    /// An element of the message.
-    Call(&'a By, Stage, Box<str>, Why<'a>),
+    /// The element of the message at this place.
+    Call(usize, &'a By, Stage, Box<str>, Why<'a>),
 }
 
 /// Why a call is denied.
@@ -127,7 +127,7 @@ impl Guarded {
         }
         let route_lacks = missing.is_some();
         let mut decided = None;
-        for call in message.calls() {
+        for (at, call) in message.calls().iter().enumerate() {
             let judged = self.call(who, call, &mut |verdict, stage, name| {
                 verdict.by.count(&verdict.outcome);
                 if let Outcome::Barred(Barred::Scopes(ways)) = verdict.outcome {
@@ -145,7 +145,7 @@ impl Guarded {
                         }
                         Ok(())
                     }
-                    Some(why) => Err(No::Call(verdict.by, stage, name.into(), why)),
+                    Some(why) => Err(No::Call(at, verdict.by, stage, name.into(), why)),
                 }
             });
             match judged {

@@ -40,9 +40,26 @@ pub struct Backend {
     /// Headers added to every request to this backend. A value may be a secret source.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretRef>,
+    /// How denials with `hide` look: as this backend answers for names that it does not know. `error` is the
+    /// specification's error, `result` a tool result with `isError`; `auto` is what was seen of it, and else `error`.
+    #[serde(default)]
+    pub unknown_names: UnknownNames,
     /// Let the browser's `Origin` through to the backend. The edge has judged it already.
     #[serde(default)]
     pub forward_origin: bool,
+}
+
+/// How a backend answers for names that it does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownNames {
+    /// As was seen of it.
+    #[default]
+    Auto,
+    /// A JSON-RPC error.
+    Error,
+    /// A result with `isError`, for tools.
+    Result,
 }
 
 /// HTTP version towards a backend.

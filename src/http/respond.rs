@@ -38,8 +38,8 @@ pub enum Audience<'a> {
 /// a login redirect is the caller's business (see [`Reject::wants_login`]).
 pub fn reject(reject: &Reject, audience: Audience<'_>, inbound: &Inbound) -> Response {
     let mut response = match audience {
-        Audience::Mcp { id } => whole(json_rpc(reject, id, inbound.id)),
-        Audience::Http => whole(json(reject, inbound.id)),
+        Audience::Mcp { id } => json(json_rpc(reject, id, inbound.id)),
+        Audience::Http => json(plain(reject, inbound.id)),
         Audience::Page {
             pages,
             view,
@@ -66,7 +66,8 @@ pub fn reject(reject: &Reject, audience: Audience<'_>, inbound: &Inbound) -> Res
     response
 }
 
-fn whole(body: Vec<u8>) -> Response {
+/// A JSON answer, without the headers of [`guard`].
+pub fn json(body: Vec<u8>) -> Response {
     let mut response = http::Response::new(Body::full(body));
     response
         .headers_mut()
@@ -93,7 +94,7 @@ struct Plain<'a> {
     request_id: String,
 }
 
-fn json(reject: &Reject, id: RequestId) -> Vec<u8> {
+fn plain(reject: &Reject, id: RequestId) -> Vec<u8> {
     to_bytes(&Plain {
         error: reject.code().as_str(),
         message: reject.message(),

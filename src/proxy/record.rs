@@ -22,6 +22,8 @@ use crate::telemetry::trace::{Trace, Traces};
 pub(super) struct Flight {
     pub(super) message: Message,
     pub(super) origin: Option<Origin>,
+    /// What was refused within the protocol: the answer's status does not tell.
+    pub(super) refused: Option<Rejected>,
     pub(super) bytes_in: u64,
     pub(super) route: Option<Arc<Route>>,
     row: Option<Row>,
@@ -71,6 +73,7 @@ impl Flight {
         Self {
             message: Message::default(),
             origin: None,
+            refused: None,
             bytes_in: 0,
             route: None,
             row: None,

@@ -98,7 +98,7 @@ fn one(checker: &mut Checker, at: &str, key: &str, rule: &Rule) {
             checker,
             &format!("{at}.allow"),
             allow,
-            "nobody may; write `deny: true` in its place, or say who",
+            "nobody may, which `deny: true` says better",
         ),
         (None, false) if rule.hide == Some(true) => checker.add(
             format!("{at}.hide"),

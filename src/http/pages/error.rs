@@ -101,6 +101,7 @@ fn action(code: Code, frame: &Frame<'_>) -> Option<(&'static str, String)> {
         | Code::Internal => Some((w.try_again(), frame.here.unwrap_or_default().to_owned())),
         Code::InsufficientScope
         | Code::Forbidden
+        | Code::PolicyDenied
         | Code::BadRequest
         | Code::BadTarget
         | Code::HeadersTooLarge

@@ -56,7 +56,9 @@ impl Words for En {
             Code::Misdirected => "This request came to the wrong place",
             Code::OriginRefused => "The request came from another site",
             Code::Unauthenticated | Code::InvalidToken => "Please sign in",
-            Code::InsufficientScope | Code::Forbidden => "You do not have access",
+            Code::InsufficientScope | Code::Forbidden | Code::PolicyDenied => {
+                "You do not have access"
+            }
             Code::LoginFailed => "The sign-in did not work",
             Code::LoginExpired => "This sign-in link no longer works",
             Code::ProviderUnavailable | Code::KeysUnavailable => {

@@ -61,7 +61,9 @@ impl Words for Ja {
             Code::Misdirected => "リクエストの宛先が違います",
             Code::OriginRefused => "リクエストが別のサイトから送られました",
             Code::Unauthenticated | Code::InvalidToken => "サインインしてください",
-            Code::InsufficientScope | Code::Forbidden => "利用する権限がありません",
+            Code::InsufficientScope | Code::Forbidden | Code::PolicyDenied => {
+                "利用する権限がありません"
+            }
             Code::LoginFailed => "サインインできませんでした",
             Code::LoginExpired => "このサインインのリンクは無効になりました",
             Code::ProviderUnavailable | Code::KeysUnavailable => {
@@ -95,7 +97,7 @@ impl Words for Ja {
                 "別のサイトから送られたため、何も行いませんでした。このサービスの画面から操作してください。"
             }
             Code::Unauthenticated | Code::InvalidToken => "利用するにはサインインが必要です。",
-            Code::InsufficientScope | Code::Forbidden => {
+            Code::InsufficientScope | Code::Forbidden | Code::PolicyDenied => {
                 "サインインしていますが、このアカウントでは利用できません。別のアカウントを使うか、管理者に依頼してください。"
             }
             Code::LoginFailed if status == StatusCode::FORBIDDEN => {
