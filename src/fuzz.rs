@@ -103,6 +103,9 @@ pub fn message(bytes: &[u8]) -> bool {
     let Ok(message) = crate::mcp::Message::read(&HeaderMap::new(), &body) else {
         return false;
     };
+    if bytes.is_empty() {
+        return false;
+    }
     let plain: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let elements = match &plain {
         serde_json::Value::Array(elements) => elements.as_slice(),

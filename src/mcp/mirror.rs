@@ -51,12 +51,8 @@ pub(super) fn compare(
         what,
         id: call.id.clone(),
     };
-    if call.method.as_deref() == Some("initialize") {
-        if said.is_some_and(is_modern) {
-            return Err(wrong(
-                "`MCP-Protocol-Version` is of a revision that has no `initialize`",
-            ));
-        }
+    // A server of the newer revisions has no `initialize`, and says so itself in the way that clients look for.
+    if call.method.as_deref() == Some("initialize") && read.version.is_none() {
         return Ok(Era::Legacy);
     }
     let era = match read.version.as_deref().or(said) {

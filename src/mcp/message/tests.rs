@@ -292,9 +292,10 @@ fn the_body_says_which_family_a_message_is_of() {
     assert_eq!(era(&[], &modern("tools/list", &json!({}))), Era::Modern);
     let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
     assert_eq!(era(&[], hello), Era::Legacy);
+    // What a server without a handshake answers to one is what clients find out by.
     assert_eq!(
-        refused(&[("mcp-protocol-version", "2026-07-28")], hello),
-        -32020
+        era(&[("mcp-protocol-version", "2026-07-28")], hello),
+        Era::Legacy
     );
     let list = modern("tools/list", &json!({}));
     assert_eq!(
