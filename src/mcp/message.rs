@@ -187,6 +187,8 @@ fn reach(method: &str, params: &mut Params<'_>) -> Result<Vec<Reach>, &'static s
             Reach::Prompt,
             "`params.name` is not a text, or too long",
         ),
+        // Servers of 2026-07-28 have neither, and tell so whatever the parameters are.
+        "resources/subscribe" | "resources/unsubscribe" if params.uri.is_absent() => Ok(Vec::new()),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => one(
             &params.uri,
             MAX_URI,

@@ -120,6 +120,7 @@ fn what_a_call_reaches_is_found_where_its_method_says() {
         ),
         ("tasks/list", json!({}), vec![]),
         ("tools/list", json!({ "name": "no" }), vec![]),
+        ("resources/subscribe", json!({}), vec![]),
     ] {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         assert_eq!(only(&body.to_string()).reach, reach, "{method}");
@@ -137,6 +138,7 @@ fn a_call_that_does_not_say_what_it_reaches_is_refused() {
         ("tools/call", json!(null)),
         ("prompts/get", json!({ "uri": "x" })),
         ("resources/read", json!({ "uri": null })),
+        ("resources/subscribe", json!({ "uri": 1 })),
         (
             "completion/complete",
             json!({ "ref": { "type": "ref/tool", "name": "x" } }),
