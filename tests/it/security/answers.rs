@@ -69,9 +69,10 @@ impl How {
 fn pieces_of(user: &str, id: &Value, payload: &str, how: How) -> VecDeque<Bytes> {
     let filling = "x".repeat(300);
     if how == How::Whole {
-        let text: String = (0..100)
+        let lines: Vec<String> = (0..100)
             .map(|n| format!("{user} {payload} {n} {filling};"))
             .collect();
+        let text = lines.concat();
         let body = json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [{ "type": "text", "text": text }] } });
         return Bytes::from(body.to_string())
             .chunks(4096)

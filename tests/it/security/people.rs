@@ -98,7 +98,7 @@ impl World {
     async fn call(&self, person: &Person, number: usize) -> u16 {
         let replica = self.replicas[number % 2].port();
         let mark = format!("{}-{number}", person.is[0]);
-        let answer = if number / 2 % 2 == 0 {
+        let answer = if (number / 2).is_multiple_of(2) {
             post(&self.url("/mcp")).bearer(&person.tokens.access).rpc(
                 &json!({ "jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {
                     "name": "echo", "arguments": { "text": mark } } }),
