@@ -15,6 +15,7 @@ use super::{Client, ClientAuth, ClientError, ClientKeys, Standing, digest, hosts
 use crate::clock::Ambient;
 use crate::config::issuer::{AuthorizationServer, ClientDocuments, GrantType};
 use crate::telemetry::metrics::{Metrics, Name};
+use crate::upstream::fetch::FetchError;
 use crate::upstream::guarded::{GuardError, Guarded};
 
 /// Documents that are remembered.
@@ -162,6 +163,8 @@ pub(super) fn miss(error: &GuardError) -> Miss {
         GuardError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
             Miss::Silent(error.to_string())
         }
+        // It was answered, and what has grown beyond the bound is not what was let in.
+        GuardError::Fetch(FetchError::TooLarge(_)) => Miss::Wrong(error.to_string()),
         GuardError::Resolve(_) | GuardError::Fetch(_) => Miss::Silent(error.to_string()),
         GuardError::Address(_)
         | GuardError::Special { .. }

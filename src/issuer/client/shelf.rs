@@ -1,5 +1,9 @@
 //! What was fetched from addresses that strangers name: remembered for as long as its server said, within bounds,
 //! and fetched once at a time for each address.
+//!
+//! Failures are not remembered (draft-ietf-oauth-client-id-metadata-document section 4.4: errors must not be cached),
+//! or a document that was put right would stay wrong. A failure stands only for those who were waiting for that
+//! fetch when it came; a flood is one fetch at a time for each address, and within the guard's bound of fetches under way.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,8 +23,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const USUAL: Duration = Duration::from_secs(3600);
 /// How long the last good answer serves while its server cannot be asked.
 const STALE: Duration = Duration::from_secs(24 * 3600);
-/// How long a failure stands for all who ask, so that a flood of requests is not a flood of fetches.
-const FAILURE: Duration = Duration::from_secs(10);
+/// How long the last good answer serves after its server could not be asked, before it is asked again: who comes
+/// meanwhile need not wait for the next time-out.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Things by the address that they were fetched from.
 pub(super) struct Shelf<T> {
@@ -30,11 +35,13 @@ pub(super) struct Shelf<T> {
     ambient: Ambient,
 }
 
-type Flight = tokio::sync::Mutex<()>;
+/// Whether the fetch has failed for all who wait for it.
+type Flight = tokio::sync::Mutex<bool>;
 
 struct Entry<T> {
-    good: Option<Good<T>>,
-    failed: Option<Timestamp>,
+    good: Good<T>,
+    /// When its server could not be asked last.
+    unasked: Option<Timestamp>,
 }
 
 struct Good<T> {
@@ -83,7 +90,7 @@ impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
         Self {
             good: self.good.clone(),
-            failed: self.failed,
+            unasked: self.unasked,
         }
     }
 }
@@ -120,70 +127,75 @@ impl<T> Shelf<T> {
         F: Future<Output = Result<Fetched<T>, Miss>>,
     {
         if let Some(known) = self.known(address, max_age) {
-            return known;
+            return Some(known);
         }
         let ticket = self.board(address);
-        let _turn = ticket.flight.lock().await;
+        let mut has_failed = ticket.flight.lock().await;
         // Whoever was first has fetched it, or failed for all.
         if let Some(known) = self.known(address, max_age) {
-            return known;
+            return Some(known);
         }
-        let outcome = fetch().await;
-        let now = self.ambient.now();
-        let entry = match outcome {
-            Ok(Fetched { value, fresh_for }) => Entry {
-                good: Some(Good {
-                    value: Arc::new(value),
-                    fetched: now,
-                    fresh_for,
-                }),
-                failed: None,
-            },
+        if *has_failed {
+            return self.stale(address);
+        }
+        match fetch().await {
+            Ok(Fetched { value, fresh_for }) => {
+                let value = Arc::new(value);
+                let entry = Entry {
+                    good: Good {
+                        value: Arc::clone(&value),
+                        fetched: self.ambient.now(),
+                        fresh_for,
+                    },
+                    unasked: None,
+                };
+                self.entries.insert(address.into(), entry);
+                Some((value, Source::Fetch))
+            }
             Err(miss) => {
                 failed(&miss);
-                let before = self.entries.get(address).and_then(|entry| entry.good);
-                Entry {
-                    good: before.filter(|_| matches!(miss, Miss::Silent(_))),
-                    failed: Some(now),
+                *has_failed = true;
+                // Who comes from now on tries anew.
+                ticket.close();
+                match miss {
+                    Miss::Silent(_) => self.postpone(address),
+                    Miss::Wrong(_) => drop(self.entries.remove(address)),
                 }
+                self.stale(address)
             }
-        };
-        let found = entry.usable(now).map(|value| {
-            let source = if entry.failed.is_none() {
-                Source::Fetch
-            } else {
-                Source::Stale
-            };
-            (value, source)
-        });
-        self.entries.insert(address.into(), entry);
-        found
+        }
     }
 
-    /// What needs no fetch: outer `None` when one is due.
-    #[expect(
-        clippy::option_option,
-        reason = "nothing known, and known to be nothing"
-    )]
-    fn known(&self, address: &str, max_age: Duration) -> Option<Option<(Arc<T>, Source)>> {
+    /// What needs no fetch.
+    fn known(&self, address: &str, max_age: Duration) -> Option<(Arc<T>, Source)> {
         let now = self.ambient.now();
         let entry = self.entries.get(address)?;
-        if let Some(good) = &entry.good
-            && now.since(good.fetched) < good.fresh_for.min(max_age)
-        {
-            return Some(Some((Arc::clone(&good.value), Source::Memory)));
+        if now.since(entry.good.fetched) < entry.good.fresh_for.min(max_age) {
+            return Some((entry.good.value, Source::Memory));
         }
-        entry
-            .failed
-            .is_some_and(|at| now.since(at) < FAILURE)
-            .then(|| entry.usable(now).map(|value| (value, Source::Stale)))
+        let paused = entry.unasked.is_some_and(|at| now.since(at) < PAUSE);
+        (paused && entry.good.is_usable(now)).then_some((entry.good.value, Source::Stale))
+    }
+
+    /// What serves on though it is old.
+    fn stale(&self, address: &str) -> Option<(Arc<T>, Source)> {
+        let entry = self.entries.get(address)?;
+        let usable = entry.good.is_usable(self.ambient.now());
+        usable.then_some((entry.good.value, Source::Stale))
+    }
+
+    fn postpone(&self, address: &str) {
+        if let Some(mut entry) = self.entries.get(address) {
+            entry.unasked = Some(self.ambient.now());
+            self.entries.insert(address.into(), entry);
+        }
     }
 
     fn board<'s>(&'s self, address: &str) -> Ticket<'s, T> {
         let mut flights = self.flights();
         let known = flights.get(address).and_then(Weak::upgrade);
         let flight = known.unwrap_or_else(|| {
-            let flight = Arc::new(Flight::new(()));
+            let flight = Arc::new(Flight::new(false));
             flights.insert(address.into(), Arc::downgrade(&flight));
             flight
         });
@@ -199,12 +211,9 @@ impl<T> Shelf<T> {
     }
 }
 
-impl<T> Entry<T> {
-    fn usable(&self, now: Timestamp) -> Option<Arc<T>> {
-        self.good
-            .as_ref()
-            .filter(|good| now.since(good.fetched) < good.fresh_for.max(STALE))
-            .map(|good| Arc::clone(&good.value))
+impl<T> Good<T> {
+    fn is_usable(&self, now: Timestamp) -> bool {
+        now.since(self.fetched) < self.fresh_for.max(STALE)
     }
 }
 
@@ -215,11 +224,27 @@ struct Ticket<'s, T> {
     flight: Arc<Flight>,
 }
 
+impl<T> Ticket<'_, T> {
+    /// Lets nobody board any more.
+    fn close(&self) {
+        let mut flights = self.shelf.flights();
+        if self.is_listed(&flights) {
+            flights.remove(&self.address);
+        }
+    }
+
+    fn is_listed(&self, flights: &HashMap<Arc<str>, Weak<Flight>>) -> bool {
+        flights
+            .get(&self.address)
+            .is_some_and(|there| std::ptr::eq(there.as_ptr(), Arc::as_ptr(&self.flight)))
+    }
+}
+
 impl<T> Drop for Ticket<'_, T> {
     fn drop(&mut self) {
         let mut flights = self.shelf.flights();
         // Ours is the last one; nobody can board while the list is locked.
-        if Arc::strong_count(&self.flight) == 1 {
+        if Arc::strong_count(&self.flight) == 1 && self.is_listed(&flights) {
             flights.remove(&self.address);
         }
     }

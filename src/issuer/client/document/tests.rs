@@ -292,3 +292,22 @@ async fn attack_s17_a_changed_document_counts() {
     bench.show(|| status("410 Gone"));
     assert!(bench.find().await.is_err());
 }
+
+/// S17: an answer that is too large, or no JSON, is an answer: what was there before is over, as after any other wrong
+/// one. What is right again counts at once.
+#[tokio::test]
+async fn attack_s17_an_oversized_answer_is_no_outage() {
+    let bench = Bench::new().await;
+    let text = with(&bench.id(), &json!({})).to_string();
+    let huge = format!("{text}{}", " ".repeat(20_000));
+    for wrong in [huge.as_str(), "not JSON", "[]"] {
+        bench.show_with("Cache-Control: max-age=600\r\n", &json!({}));
+        bench.find().await.unwrap();
+        bench.step(601);
+        let answer = wrong.to_owned();
+        bench.show(move || ok("", &answer));
+        assert!(bench.find().await.is_err(), "{} bytes", wrong.len());
+    }
+    bench.show_with("", &json!({}));
+    bench.find().await.unwrap();
+}
