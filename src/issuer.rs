@@ -18,6 +18,7 @@ mod desk;
 mod error;
 mod form;
 mod handoff;
+mod limit;
 mod metadata;
 mod prompt;
 mod register;
@@ -169,7 +170,7 @@ impl Issuer {
             Own::Consent => Box::pin(consent::answer(&self.desk, visit, request)).await?,
             Own::Register => register::register(&self.clients, around.inbound, request).await,
             Own::Token | Own::Revoke | Own::Jwks | Own::ServerMetadata => {
-                Box::pin(self.open(own, around.routes, request)).await?
+                Box::pin(self.open(own, around, request)).await?
             }
             _ => return Err(not_here()),
         };
@@ -180,7 +181,12 @@ impl Issuer {
     }
 
     /// The endpoints that programs ask, from any origin: they know no cookie.
-    async fn open(&self, own: Own, routes: &Table, request: Request) -> Result<Response, Reject> {
+    async fn open(
+        &self,
+        own: Own,
+        around: &Surroundings<'_>,
+        request: Request,
+    ) -> Result<Response, Reject> {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let mut response = match own {
             _ if method == Method::OPTIONS => {
@@ -188,8 +194,10 @@ impl Issuer {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
             }
-            Own::Token => token::answer(&self.tokens, routes, request).await,
-            Own::Revoke => revoke::answer(&self.tokens, request).await,
+            Own::Token => {
+                token::answer(&self.tokens, around.routes, around.inbound.client, request).await
+            }
+            Own::Revoke => revoke::answer(&self.tokens, around.inbound.client, request).await,
             Own::ServerMetadata => metadata::answer(&self.document, &method)?,
             Own::Jwks => {
                 let set = self.tokens.access.keys().current().ok_or_else(no_keys)?;

@@ -132,7 +132,7 @@ async fn whose(
             detail: "client_id is missing",
         });
     };
-    let client = match desk.clients.find(id).await {
+    let client = match desk.clients.find(id, visit.inbound.client).await {
         Ok(client) => client,
         Err(ClientError::Unavailable(why)) => {
             return Err(Reject::unavailable(
@@ -141,6 +141,16 @@ async fn whose(
                 "What this app says about itself cannot be read just now. Try again in a moment.",
             )
             .because(why));
+        }
+        Err(error @ ClientError::Limited(seconds)) => {
+            return Err(Reject::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Code::TooManyRequests,
+                Fault::Client,
+                "What this app says about itself cannot be read just now, because too much of the kind was asked for. Try again in a moment.",
+            )
+            .retry_after(Duration::from_secs(seconds))
+            .because(error.to_string()));
         }
         Err(ClientError::Unknown(detail)) => {
             let host = host_of(id);

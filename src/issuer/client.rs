@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::document::{Documents, NoDocument};
+use self::fetches::{Cause, Fetches};
 use self::keys::KeySets;
 use self::registered::Registered;
 use super::error::{OAuthCode, OAuthError};
@@ -34,6 +35,7 @@ mod assertion;
 mod auth;
 mod configured;
 mod document;
+mod fetches;
 mod hosts;
 mod keys;
 mod metadata;
@@ -113,6 +115,9 @@ pub(crate) enum ClientError {
     /// It presented itself in a way that cannot be judged (two ways at once). The text is for its developer.
     #[error("{0}")]
     Malformed(&'static str),
+    /// Too much is fetched for whoever asks, or from where it would be; in so many seconds it may be again.
+    #[error("too many fetches; the next one is in {0} s")]
+    Limited(u64),
     /// Nobody knows just now (its document or keys cannot be fetched, the replay store is away).
     #[error("{0}")]
     Unavailable(String),
@@ -127,7 +132,7 @@ impl From<ClientError> for OAuthError {
                 "the client is not known here, or its authentication failed",
             ),
             ClientError::Malformed(what) => Self::invalid_request(what),
-            ClientError::Unavailable(_) => {
+            ClientError::Unavailable(_) | ClientError::Limited(_) => {
                 Self::unavailable("the client cannot be looked up or checked just now; try again")
             }
         }
@@ -140,6 +145,7 @@ pub(crate) struct Clients {
     documents: Option<Documents>,
     registered: Option<Registered>,
     keys: KeySets,
+    fetches: Arc<Fetches>,
     /// What an assertion may be addressed to.
     audiences: Box<[String]>,
     skew: Duration,
@@ -177,9 +183,14 @@ impl Clients {
             is_loopback(public_url),
         )
         .map_err(in_ca_file)?;
+        let fetches = before.map_or_else(
+            || Fetches::new(ambient),
+            |before| Arc::clone(&before.fetches),
+        );
         let documents = Documents::new(
             server,
             &guard,
+            &fetches,
             ambient,
             metrics,
             before.and_then(|before| before.documents.as_ref()),
@@ -193,7 +204,9 @@ impl Clients {
             configured: configured::read(server)?,
             documents,
             registered: Registered::new(server, keys, ambient),
-            keys: KeySets::new(&guard, policy.ca_file.as_deref(), ambient).map_err(in_ca_file)?,
+            keys: KeySets::new(&guard, policy.ca_file.as_deref(), &fetches, ambient)
+                .map_err(in_ca_file)?,
+            fetches,
             audiences: audiences.collect(),
             skew: config.auth.clock_skew.0,
             store,
@@ -247,15 +260,15 @@ impl Clients {
         self.body_idle
     }
 
-    /// The client of an id, for the authorization endpoint. Never authenticates.
-    pub(crate) async fn find(&self, id: &str) -> Result<Arc<Client>, ClientError> {
-        self.look_up(id).await.map_err(NoClient::for_people)
+    /// The client of an id, for the authorization endpoint; `cause` is who asks. Never authenticates.
+    pub(crate) async fn find(&self, id: &str, cause: Cause) -> Result<Arc<Client>, ClientError> {
+        self.look_up(id, cause).await.map_err(NoClient::for_people)
     }
 
     /// The same for the token endpoint, where a document that is not had just now is an outage: a client that is told
     /// that it is unknown forgets everything that it has.
-    async fn known(&self, id: &str) -> Result<Arc<Client>, ClientError> {
-        self.look_up(id).await.map_err(|why| match why {
+    async fn known(&self, id: &str, cause: Cause) -> Result<Arc<Client>, ClientError> {
+        self.look_up(id, cause).await.map_err(|why| match why {
             NoClient::Document(NoDocument::NotHad) => {
                 ClientError::Unavailable("its metadata document cannot be read".to_owned())
             }
@@ -263,7 +276,7 @@ impl Clients {
         })
     }
 
-    async fn look_up(&self, id: &str) -> Result<Arc<Client>, NoClient> {
+    async fn look_up(&self, id: &str, cause: Cause) -> Result<Arc<Client>, NoClient> {
         if !auth::may_be_id(id) {
             return Err(NoClient::Unknown);
         }
@@ -273,7 +286,7 @@ impl Clients {
         if id.starts_with("https://") {
             let documents = self.documents.as_ref().ok_or(NoClient::Unknown)?;
             // Boxed: a fetch is rare, and its state is large.
-            return Box::pin(documents.find(id))
+            return Box::pin(documents.find(id, cause))
                 .await
                 .map_err(NoClient::Document);
         }

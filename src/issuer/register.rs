@@ -1,17 +1,16 @@
 //! Dynamic client registration (RFC 7591): what a client says about itself becomes its id. The metadata is answered
 //! as it was understood; nothing is stored.
 
-mod limit;
-
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use metrics::Counter;
 use serde_json::{Map, Value, json};
 
-use self::limit::Limit;
 use super::client::{Clients, New, Wrong};
+use super::limit::{Limit, Share, source};
 use crate::clock::Timestamp;
 use crate::http::respond::{self, Audience};
 use crate::http::{Body, Inbound, Request, Response};
@@ -42,7 +41,7 @@ const ECHOED: [&str; 14] = [
 
 /// What lasts over reloads: who registered how often.
 pub(super) struct Registrations {
-    limit: Limit,
+    limit: Limit<IpAddr>,
     done: Counter,
     refused: Counter,
     limited: Counter,
@@ -62,12 +61,16 @@ impl Registrations {
     /// Counts a try of a source; when there were too many, the seconds until the next one.
     pub(super) fn admit(
         &self,
-        source: Option<IpAddr>,
+        address: Option<IpAddr>,
         per_hour: u32,
         now: Timestamp,
     ) -> Result<(), u64> {
+        let share = Share {
+            count: per_hour,
+            within: Duration::from_secs(3600),
+        };
         self.limit
-            .admit(source, per_hour, now)
+            .admit(&source(address), share, now)
             .inspect_err(|_| self.limited.increment(1))
     }
 }

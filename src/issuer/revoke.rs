@@ -1,5 +1,7 @@
 //! The revocation endpoint (RFC 7009): a client gives back what it was given.
 
+use std::net::IpAddr;
+
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 
@@ -10,14 +12,14 @@ use crate::http::{Body, Request, Response};
 
 /// `POST /oauth2/revoke`. Access and refresh tokens both name their grant, and it ends as a whole. What is no token of
 /// this client is answered like one that was revoked (RFC 7009 section 2.2).
-pub(super) async fn answer(desk: &TokenDesk, request: Request) -> Response {
+pub(super) async fn answer(desk: &TokenDesk, from: Option<IpAddr>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
         return token::other_method();
     }
     let outcome = async {
         let form = token::read(&head.headers, body).await?;
-        let client = token::authenticated(&desk.clients, &head.headers, &form).await?;
+        let client = token::authenticated(&desk.clients, &head.headers, &form, from).await?;
         let token = form
             .secret("token")
             .ok_or(OAuthError::invalid_request("token is missing"))?;

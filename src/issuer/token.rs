@@ -5,6 +5,7 @@ mod code;
 mod machine;
 mod refresh;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,12 @@ struct Answer<'a> {
 }
 
 /// `POST /oauth2/token`.
-pub(super) async fn answer(desk: &TokenDesk, routes: &Table, request: Request) -> Response {
+pub(super) async fn answer(
+    desk: &TokenDesk,
+    routes: &Table,
+    from: Option<IpAddr>,
+    request: Request,
+) -> Response {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
         return other_method();
@@ -88,7 +94,7 @@ pub(super) async fn answer(desk: &TokenDesk, routes: &Table, request: Request) -
             .ok_or(OAuthError::invalid_request("grant_type is missing"))?;
         let (grant, name) = grant_of(grant)?;
         kind = name;
-        let client = authenticated(&desk.clients, &head.headers, &form).await?;
+        let client = authenticated(&desk.clients, &head.headers, &form, from).await?;
         if !client.may(grant) {
             return Err(OAuthError::new(
                 OAuthCode::UnauthorizedClient,
@@ -174,8 +180,10 @@ pub(super) async fn authenticated(
     clients: &Clients,
     headers: &http::HeaderMap,
     form: &Form,
+    from: Option<IpAddr>,
 ) -> Result<Arc<Client>, OAuthError> {
-    clients.authenticate(headers, form).await.map_err(|error| {
+    let found = clients.authenticate(headers, form, from).await;
+    found.map_err(|error| {
         tracing::info!(%error, "a client was refused");
         error.into()
     })

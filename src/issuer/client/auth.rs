@@ -10,6 +10,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::assertion::Assertion;
+use super::fetches::Cause;
+use super::shelf::Nothing;
 use super::{Client, ClientAuth, ClientError, ClientKeys, Clients, MAX_CLIENT_ID};
 use crate::issuer::form::Form;
 use crate::secret::{Digest, Secret};
@@ -31,15 +33,17 @@ enum Presented<'r> {
 
 impl Clients {
     /// The client that calls the token or revocation endpoint, authenticated as it has to be: by HTTP Basic, by the
-    /// form's `client_secret`, by an assertion, or by its mere id when it is public.
+    /// form's `client_secret`, by an assertion, or by its mere id when it is public. `cause` is who
+    /// calls, for limits.
     pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
         form: &Form,
+        cause: Cause,
     ) -> Result<Arc<Client>, ClientError> {
         match presented(headers, form)? {
             Presented::Id(id) => {
-                let client = self.known(&id).await?;
+                let client = self.known(&id, cause).await?;
                 match client.auth {
                     ClientAuth::None => Ok(client),
                     ClientAuth::Secret(_) => Err(ClientError::Unproven("its secret is missing")),
@@ -49,7 +53,7 @@ impl Clients {
                 }
             }
             Presented::Secret(id, secrets) => {
-                let client = self.known(&id).await?;
+                let client = self.known(&id, cause).await?;
                 match &client.auth {
                     // What everybody may do without a secret, one may do with any.
                     ClientAuth::None => Ok(client),
@@ -66,7 +70,7 @@ impl Clients {
                     )),
                 }
             }
-            Presented::Assertion(token) => self.asserted(token, form.get("client_id")).await,
+            Presented::Assertion(token) => self.asserted(token, form.get("client_id"), cause).await,
         }
     }
 
@@ -74,6 +78,7 @@ impl Clients {
         &self,
         token: &str,
         client_id: Option<&str>,
+        cause: Cause,
     ) -> Result<Arc<Client>, ClientError> {
         let assertion = Assertion::parse(token).map_err(ClientError::Unproven)?;
         if client_id.is_some_and(|id| id != assertion.client()) {
@@ -84,11 +89,11 @@ impl Clients {
         let once = assertion
             .judge(&self.audiences, now, self.skew)
             .map_err(ClientError::Unproven)?;
-        let client = self.known(assertion.client()).await?;
+        let client = self.known(assertion.client(), cause).await?;
         let ClientAuth::Keys(keys) = &client.auth else {
             return Err(ClientError::Unproven("it has no keys for private_key_jwt"));
         };
-        self.verify(keys, &assertion).await?;
+        self.verify(keys, &assertion, cause).await?;
         let new = self
             .store
             .put_new(
@@ -109,12 +114,18 @@ impl Clients {
         &self,
         keys: &ClientKeys,
         assertion: &Assertion<'_>,
+        cause: Cause,
     ) -> Result<(), ClientError> {
         let keys = self
             .keys
-            .find(keys, assertion.kid.as_deref(), assertion.algorithm)
+            .find(keys, assertion.kid.as_deref(), assertion.algorithm, cause)
             .await
-            .map_err(|_| ClientError::Unavailable("its key set cannot be read".to_owned()))?;
+            .map_err(|nothing| match nothing {
+                Nothing::NotHad => {
+                    ClientError::Unavailable("its key set cannot be read".to_owned())
+                }
+                Nothing::Limited(seconds) => ClientError::Limited(seconds),
+            })?;
         keys.iter()
             .any(|key| {
                 key.verifies(

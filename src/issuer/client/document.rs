@@ -8,9 +8,10 @@ use metrics::Counter;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::fetches::{Cause, Fetches};
 use super::metadata::{self, Declared, Method};
 use super::redirect::{RedirectUri, RedirectUris};
-use super::shelf::{Fetched, Miss, Shelf, Source, fresh_for};
+use super::shelf::{Fetched, Miss, Nothing, Shelf, Source, fresh_for};
 use super::{Client, ClientAuth, ClientError, ClientKeys, Standing, digest, hosts};
 use crate::clock::Ambient;
 use crate::config::issuer::{AuthorizationServer, ClientDocuments, GrantType};
@@ -30,6 +31,7 @@ pub(super) struct Documents {
     policy: ClientDocuments,
     schemes: Vec<String>,
     guard: Guarded,
+    fetches: Arc<Fetches>,
     shelf: Arc<Shelf<Client>>,
     meters: Meters,
 }
@@ -40,6 +42,7 @@ struct Meters {
     stale: Counter,
     refused: Counter,
     failed: Counter,
+    limited: Counter,
 }
 
 /// Why there is no client behind an address.
@@ -49,6 +52,8 @@ pub(super) enum NoDocument {
     Unacceptable(&'static str),
     /// It was not had just now.
     NotHad,
+    /// Too many are fetched; in so many seconds one may be again.
+    Limited(u64),
 }
 
 impl Documents {
@@ -57,6 +62,7 @@ impl Documents {
     pub(super) fn new(
         config: &AuthorizationServer,
         guard: &Guarded,
+        fetches: &Arc<Fetches>,
         ambient: &Ambient,
         metrics: &Metrics,
         before: Option<&Self>,
@@ -79,18 +85,20 @@ impl Documents {
             policy: policy.clone(),
             schemes: config.redirect_schemes.clone(),
             guard: guard.clone(),
+            fetches: Arc::clone(fetches),
             meters: Meters {
                 remembered: count("remembered"),
                 fetched: count("fetched"),
                 stale: count("stale"),
                 refused: count("refused"),
                 failed: count("failed"),
+                limited: count("limited"),
             },
         })
     }
 
-    /// The client of an address.
-    pub(super) async fn find(&self, id: &str) -> Result<Arc<Client>, NoDocument> {
+    /// The client of an address, asked for by somebody.
+    pub(super) async fn find(&self, id: &str, cause: Cause) -> Result<Arc<Client>, NoDocument> {
         let refused = |why| {
             self.meters.refused.increment(1);
             NoDocument::Unacceptable(why)
@@ -110,9 +118,12 @@ impl Documents {
             .get(
                 id,
                 Duration::MAX,
-                || self.fetch(id, &url),
+                || self.fetch(id, &url, cause),
                 |miss| {
-                    self.meters.failed.increment(1);
+                    match miss {
+                        Miss::Limited(_) => self.meters.limited.increment(1),
+                        Miss::Silent(_) | Miss::Wrong(_) => self.meters.failed.increment(1),
+                    }
                     tracing::warn!(
                         client_id = id,
                         reason = miss.why(),
@@ -121,7 +132,10 @@ impl Documents {
                 },
             )
             .await;
-        let (client, source) = found.ok_or(NoDocument::NotHad)?;
+        let (client, source) = found.map_err(|nothing| match nothing {
+            Nothing::NotHad => NoDocument::NotHad,
+            Nothing::Limited(seconds) => NoDocument::Limited(seconds),
+        })?;
         match source {
             Source::Memory => self.meters.remembered.increment(1),
             Source::Fetch => self.meters.fetched.increment(1),
@@ -130,7 +144,8 @@ impl Documents {
         Ok(client)
     }
 
-    async fn fetch(&self, id: &str, url: &Url) -> Result<Fetched<Client>, Miss> {
+    async fn fetch(&self, id: &str, url: &Url, cause: Cause) -> Result<Fetched<Client>, Miss> {
+        self.fetches.admit(cause, url).map_err(Miss::Limited)?;
         let answer = self
             .guard
             .get(url, ACCEPT)
@@ -145,13 +160,11 @@ impl Documents {
 
 impl From<NoDocument> for ClientError {
     fn from(error: NoDocument) -> Self {
-        Self::Unknown(
-            match error {
-                NoDocument::Unacceptable(why) => why,
-                NoDocument::NotHad => NOT_HAD,
-            }
-            .to_owned(),
-        )
+        match error {
+            NoDocument::Unacceptable(why) => Self::Unknown(why.to_owned()),
+            NoDocument::NotHad => Self::Unknown(NOT_HAD.to_owned()),
+            NoDocument::Limited(seconds) => Self::Limited(seconds),
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use jsonwebtoken::Algorithm;
 use url::Url;
 
 use super::document::miss;
+use super::fetches::{Cause, Fetches};
 use super::metadata::Source;
-use super::shelf::{Fetched, Miss, Shelf, fresh_for};
+use super::shelf::{Fetched, Miss, Nothing, Shelf, fresh_for};
 use crate::clock::Ambient;
 use crate::oidc::jwks::{VerifyKey, read_key_set};
 use crate::upstream::fetch::Fetch;
@@ -56,15 +57,12 @@ impl fmt::Debug for ClientKeys {
     }
 }
 
-/// Nobody knows: the key set cannot be read.
-#[derive(Debug)]
-pub(super) struct KeysUnavailable;
-
 /// Key sets by their address.
 pub(super) struct KeySets {
     shelf: Shelf<Vec<Arc<VerifyKey>>>,
     fetch: Fetch,
     guard: Guarded,
+    fetches: Arc<Fetches>,
 }
 
 impl KeySets {
@@ -72,12 +70,14 @@ impl KeySets {
     pub(super) fn new(
         guard: &Guarded,
         ca_file: Option<&Path>,
+        fetches: &Arc<Fetches>,
         ambient: &Ambient,
     ) -> Result<Self, String> {
         Ok(Self {
             shelf: Shelf::new(BOUND, ambient.clone()),
             fetch: Fetch::new(ca_file, TIMEOUT, MAX_BYTES)?,
             guard: guard.clone(),
+            fetches: Arc::clone(fetches),
         })
     }
 
@@ -87,16 +87,17 @@ impl KeySets {
         keys: &ClientKeys,
         kid: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Vec<Arc<VerifyKey>>, KeysUnavailable> {
+        cause: Cause,
+    ) -> Result<Vec<Arc<VerifyKey>>, Nothing> {
         if let ClientKeys::Inline(keys) = keys {
             return Ok(fitting(keys, kid, algorithm));
         }
-        let known = self.at(keys, Duration::MAX).await?;
+        let known = self.at(keys, Duration::MAX, cause).await?;
         let found = fitting(&known, kid, algorithm);
         if !found.is_empty() {
             return Ok(found);
         }
-        let newer = self.at(keys, REFETCH).await?;
+        let newer = self.at(keys, REFETCH, cause).await?;
         Ok(fitting(&newer, kid, algorithm))
     }
 
@@ -104,9 +105,10 @@ impl KeySets {
         &self,
         keys: &ClientKeys,
         max_age: Duration,
-    ) -> Result<Arc<Vec<Arc<VerifyKey>>>, KeysUnavailable> {
+        cause: Cause,
+    ) -> Result<Arc<Vec<Arc<VerifyKey>>>, Nothing> {
         let (url, guard) = match keys {
-            ClientKeys::Inline(_) => return Err(KeysUnavailable),
+            ClientKeys::Inline(_) => return Err(Nothing::NotHad),
             ClientKeys::At(url) => (url, Some(&self.guard)),
             ClientKeys::Configured(url) => (url, None),
         };
@@ -119,21 +121,24 @@ impl KeySets {
             .get(
                 &place,
                 max_age,
-                || self.fetch(url, guard),
+                || self.fetch(url, guard, cause),
                 |miss| tracing::warn!(%url, reason = miss.why(), "The key set of a client was not had."),
             )
             .await
             .map(|(keys, _)| keys)
-            .ok_or(KeysUnavailable)
     }
 
     async fn fetch(
         &self,
         url: &Url,
         guard: Option<&Guarded>,
+        cause: Cause,
     ) -> Result<Fetched<Vec<Arc<VerifyKey>>>, Miss> {
         let answer = match guard {
-            Some(guard) => guard.get(url, TYPES).await.map_err(|error| miss(&error))?,
+            Some(guard) => {
+                self.fetches.admit(cause, url).map_err(Miss::Limited)?;
+                guard.get(url, TYPES).await.map_err(|error| miss(&error))?
+            }
             None => self.plain(url).await.map_err(Miss::Silent)?,
         };
         Ok(Fetched {

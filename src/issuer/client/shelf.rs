@@ -3,7 +3,7 @@
 //!
 //! Failures are not remembered (draft-ietf-oauth-client-id-metadata-document section 4.4: errors must not be cached),
 //! or a document that was put right would stay wrong. A failure stands only for those who were waiting for that
-//! fetch when it came; a flood is one fetch at a time for each address, and within the guard's bound of fetches under way.
+//! fetch when it came; a flood is one fetch at a time for each address, and the limits of [`super::fetches`].
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -64,6 +64,17 @@ pub(super) enum Miss {
     Silent(String),
     /// It was answered, and the answer is not what it was before or has to be.
     Wrong(String),
+    /// Who asked for it has to wait so many seconds; others need not.
+    Limited(u64),
+}
+
+/// Why there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nothing {
+    /// It was not had.
+    NotHad,
+    /// Who asks has to wait so many seconds.
+    Limited(u64),
 }
 
 impl Miss {
@@ -71,6 +82,7 @@ impl Miss {
     pub(super) fn why(&self) -> &str {
         match self {
             Self::Silent(why) | Self::Wrong(why) => why,
+            Self::Limited(_) => "too many fetches for its source, or from its host",
         }
     }
 }
@@ -114,7 +126,7 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// What is at an address: remembered (and not older than `max_age`), or fetched now. `None` when nobody knows;
+    /// What is at an address: remembered (and not older than `max_age`), or fetched now. when nobody knows,
     /// why is told to `failed`, once for a fetch.
     pub(super) async fn get<F>(
         &self,
@@ -122,21 +134,21 @@ impl<T> Shelf<T> {
         max_age: Duration,
         fetch: impl FnOnce() -> F,
         failed: impl FnOnce(&Miss),
-    ) -> Option<(Arc<T>, Source)>
+    ) -> Result<(Arc<T>, Source), Nothing>
     where
         F: Future<Output = Result<Fetched<T>, Miss>>,
     {
         if let Some(known) = self.known(address, max_age) {
-            return Some(known);
+            return Ok(known);
         }
         let ticket = self.board(address);
         let mut has_failed = ticket.flight.lock().await;
         // Whoever was first has fetched it, or failed for all.
         if let Some(known) = self.known(address, max_age) {
-            return Some(known);
+            return Ok(known);
         }
         if *has_failed {
-            return self.stale(address);
+            return self.stale(address).ok_or(Nothing::NotHad);
         }
         match fetch().await {
             Ok(Fetched { value, fresh_for }) => {
@@ -150,7 +162,11 @@ impl<T> Shelf<T> {
                     unasked: None,
                 };
                 self.entries.insert(address.into(), entry);
-                Some((value, Source::Fetch))
+                Ok((value, Source::Fetch))
+            }
+            Err(miss @ Miss::Limited(seconds)) => {
+                failed(&miss);
+                self.stale(address).ok_or(Nothing::Limited(seconds))
             }
             Err(miss) => {
                 failed(&miss);
@@ -158,10 +174,10 @@ impl<T> Shelf<T> {
                 // Who comes from now on tries anew.
                 ticket.close();
                 match miss {
-                    Miss::Silent(_) => self.postpone(address),
+                    Miss::Silent(_) | Miss::Limited(_) => self.postpone(address),
                     Miss::Wrong(_) => drop(self.entries.remove(address)),
                 }
-                self.stale(address)
+                self.stale(address).ok_or(Nothing::NotHad)
             }
         }
     }

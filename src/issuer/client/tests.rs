@@ -115,7 +115,7 @@ async fn a_configured_client_is_what_the_operator_wrote() {
     let clients = Fixture::new().clients(
         "{ clients: [{ client_id: desk, name: Desktop, redirect_uris: ['http://127.0.0.1/cb'], scopes: [read], groups: [g], routes: [a] }] }",
     );
-    let client = clients.find("desk").await.unwrap();
+    let client = clients.find("desk", None).await.unwrap();
     assert_eq!(client.standing, Standing::Configured);
     assert_eq!(client.name.as_deref(), Some("Desktop"));
     assert!(matches!(client.auth, ClientAuth::None));
@@ -149,7 +149,7 @@ async fn unknown_ids_are_unknown_and_nothing_else() {
         "\u{e9}",
         &"a".repeat(MAX_CLIENT_ID + 1),
     ] {
-        let found = clients.find(id).await;
+        let found = clients.find(id, None).await;
         assert!(matches!(found, Err(ClientError::Unknown(_))), "{id:?}");
         let error = OAuthError::from(found.unwrap_err());
         assert_eq!(error.code, OAuthCode::InvalidClient);
@@ -164,15 +164,19 @@ async fn what_is_switched_off_is_not_there() {
     let said =
         json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" });
     let id = on.register(said.as_object().unwrap()).unwrap().id;
-    on.find(&id).await.unwrap();
+    on.find(&id, None).await.unwrap();
     let off = fixture.clients(
         "{ registration: { enabled: false }, client_metadata_documents: { enabled: false } }",
     );
     assert!(!off.can_register() && !off.has_documents());
     assert!(off.register(said.as_object().unwrap()).is_err());
     // Who had registered before is not let in either.
-    assert!(off.find(&id).await.is_err());
-    assert!(off.find("https://a.example/client.json").await.is_err());
+    assert!(off.find(&id, None).await.is_err());
+    assert!(
+        off.find("https://a.example/client.json", None)
+            .await
+            .is_err()
+    );
 }
 
 #[test]

@@ -107,7 +107,7 @@ async fn all_metadata_comes_back() {
         assert!(answer.get(absent).is_none(), "{absent}");
     }
     let client = clients
-        .find(answer["client_id"].as_str().unwrap())
+        .find(answer["client_id"].as_str().unwrap(), None)
         .await
         .unwrap();
     assert_eq!(client.name.as_deref(), Some("Visual Studio Code"));
@@ -135,8 +135,11 @@ async fn a_client_that_asks_for_a_secret_can_use_it() {
         super::super::form::Form::parse(text.as_bytes()).unwrap()
     };
     let none = http::HeaderMap::new();
-    clients.authenticate(&none, &form(secret)).await.unwrap();
-    assert!(clients.authenticate(&none, &form("x")).await.is_err());
+    clients
+        .authenticate(&none, &form(secret), None)
+        .await
+        .unwrap();
+    assert!(clients.authenticate(&none, &form("x"), None).await.is_err());
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn outcome(
     pairs: &[(&str, &str)],
 ) -> Result<String, OAuthCode> {
     clients
-        .authenticate(headers, &form(pairs))
+        .authenticate(headers, &form(pairs), None)
         .await
         .map(|client| client.id.to_string())
         .map_err(|error| OAuthError::from(error).code)

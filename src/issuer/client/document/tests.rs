@@ -47,7 +47,7 @@ impl Bench {
     }
 
     async fn find(&self) -> Result<Arc<Client>, ClientError> {
-        self.clients.find(&self.id()).await
+        self.clients.find(&self.id(), None).await
     }
 
     fn step(&self, secs: u64) {
@@ -114,14 +114,14 @@ async fn a_document_makes_a_client() {
     let again = bench
         .fixture
         .after(&section(&bench.server, ""), Some(&bench.clients));
-    again.find(&bench.id()).await.unwrap();
+    again.find(&bench.id(), None).await.unwrap();
     assert_eq!(bench.server.heads().len(), 1);
     let stricter = bench.fixture.after(
         &section(&bench.server, "allowed_hosts: [claude.ai]"),
         Some(&bench.clients),
     );
     assert!(matches!(
-        stricter.find(&bench.id()).await,
+        stricter.find(&bench.id(), None).await,
         Err(ClientError::Unknown(_))
     ));
     let denied = section(&bench.server, "denied_hosts: [localhost]");
@@ -129,7 +129,7 @@ async fn a_document_makes_a_client() {
         bench
             .fixture
             .clients(&denied)
-            .find(&bench.id())
+            .find(&bench.id(), None)
             .await
             .is_err()
     );
@@ -167,7 +167,7 @@ async fn attack_s16_every_failure_looks_the_same() {
             .unwrap();
         let error = bench
             .clients
-            .authenticate(&http::HeaderMap::new(), &form)
+            .authenticate(&http::HeaderMap::new(), &form, None)
             .await
             .unwrap_err();
         assert_eq!(
@@ -225,7 +225,7 @@ async fn attack_s16_every_failure_looks_the_same() {
         (Fixture::new(), bench.server.address.port()),
     ] {
         let id = format!("https://localhost:{port}/client.json");
-        match fixture.clients("{}").find(&id).await {
+        match fixture.clients("{}").find(&id, None).await {
             Err(ClientError::Unknown(text)) => texts.insert(text),
             other => panic!("{other:?}"),
         };

@@ -44,6 +44,7 @@ impl Bench {
         self.shelf
             .get("https://a.example/c", max_age, fetch, |_| {})
             .await
+            .ok()
             .map(|(value, source)| (*value, source))
     }
 
@@ -126,6 +127,18 @@ async fn something_newer_is_fetched_when_what_is_there_is_older() {
     );
 }
 
+/// Who may not cause a fetch neither fails others nor ends what is there.
+#[tokio::test]
+async fn a_limit_is_for_who_reached_it() {
+    let bench = Bench::new();
+    let (limited, other) = tokio::join!(bench.ask(Some(Miss::Limited(7))), bench.ask(None));
+    assert_eq!((limited, other), (None, Some((2, Source::Fetch))));
+    bench.step(3600);
+    let old = bench.ask(Some(Miss::Limited(7))).await;
+    assert_eq!(old, Some((2, Source::Stale)));
+    assert_eq!(bench.ask(None).await, Some((4, Source::Fetch)));
+}
+
 #[tokio::test]
 async fn a_request_that_goes_away_leaves_no_queue() {
     let bench = Bench::new();
@@ -152,7 +165,7 @@ async fn what_is_remembered_is_bounded() {
                 fresh_for: Duration::from_secs(600),
             })
         };
-        bench
+        let _ = bench
             .shelf
             .get(
                 &format!("https://a.example/{n}"),
