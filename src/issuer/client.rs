@@ -160,7 +160,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// The clients of a configuration. `before` are those of the configuration that this one follows: what they
-    /// remember of documents, and how often a source has registered, is kept.
+    /// remember of documents and key sets, and how often a source has registered, is kept.
     ///
     /// # Errors
     /// When a file of the section cannot be used; the text names its key.
@@ -204,8 +204,14 @@ impl Clients {
             configured: configured::read(server)?,
             documents,
             registered: Registered::new(server, keys, ambient),
-            keys: KeySets::new(&guard, policy.ca_file.as_deref(), &fetches, ambient)
-                .map_err(in_ca_file)?,
+            keys: KeySets::new(
+                &guard,
+                policy.ca_file.as_deref(),
+                &fetches,
+                ambient,
+                before.map(|before| &before.keys),
+            )
+            .map_err(in_ca_file)?,
             fetches,
             audiences: audiences.collect(),
             skew: config.auth.clock_skew.0,

@@ -24,6 +24,7 @@ use url::Url;
 
 use super::connect::Address;
 use super::fetch::{Fetch, FetchError};
+use crate::secret::Digest;
 
 /// For a fetch as a whole: waiting for its turn, name, connection, answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +44,8 @@ type Resolve = dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAd
 #[derive(Clone)]
 pub(crate) struct Guarded {
     fetch: Fetch,
+    /// What is in the CA file.
+    trust: Option<Digest>,
     resolve: Arc<Resolve>,
     private: Arc<[IpNet]>,
     loopback: bool,
@@ -87,7 +90,12 @@ impl Guarded {
         private: &[IpNet],
         loopback: bool,
     ) -> Result<Self, String> {
+        // Before the file is used: if it changes between the two, the next reload finds another digest.
+        let trust = ca_file
+            .and_then(|file| std::fs::read(file).ok())
+            .map(Digest::of);
         Ok(Self {
+            trust,
             fetch: Fetch::new(ca_file, TIMEOUT, MAX_BYTES)?,
             resolve: Arc::new(system),
             private: private.into(),
@@ -107,9 +115,11 @@ impl Guarded {
         self
     }
 
-    /// Whether another one refuses the same addresses.
+    /// Whether another one refuses the same addresses and trusts the same CA, by what is in its file.
     pub(crate) fn allows_as(&self, other: &Self) -> bool {
-        self.private == other.private && self.loopback == other.loopback
+        self.private == other.private
+            && self.loopback == other.loopback
+            && self.trust == other.trust
     }
 
     /// The answer of an address: 200, not encoded, of at most [`MAX_BYTES`].

@@ -59,22 +59,28 @@ impl fmt::Debug for ClientKeys {
 
 /// Key sets by their address.
 pub(super) struct KeySets {
-    shelf: Shelf<Vec<Arc<VerifyKey>>>,
+    shelf: Arc<Shelf<Vec<Arc<VerifyKey>>>>,
     fetch: Fetch,
     guard: Guarded,
     fetches: Arc<Fetches>,
 }
 
 impl KeySets {
-    /// Fetches nothing yet. The error names the CA file.
+    /// Fetches nothing yet. What `before` remembers is kept when it was fetched under the same rules. The error names
+    /// the CA file.
     pub(super) fn new(
         guard: &Guarded,
         ca_file: Option<&Path>,
         fetches: &Arc<Fetches>,
         ambient: &Ambient,
+        before: Option<&Self>,
     ) -> Result<Self, String> {
+        let kept = before.filter(|before| before.guard.allows_as(guard));
         Ok(Self {
-            shelf: Shelf::new(BOUND, ambient.clone()),
+            shelf: kept.map_or_else(
+                || Arc::new(Shelf::new(BOUND, ambient.clone())),
+                |before| Arc::clone(&before.shelf),
+            ),
             fetch: Fetch::new(ca_file, TIMEOUT, MAX_BYTES)?,
             guard: guard.clone(),
             fetches: Arc::clone(fetches),

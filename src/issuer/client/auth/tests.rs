@@ -389,11 +389,12 @@ async fn a_rotated_key_of_a_document_works_at_once() {
     origin.set(base.trim_end_matches('/').to_owned()).unwrap();
     let id = format!("{}/client", origin.get().unwrap());
     let fixture = Fixture::on_loopback();
-    let clients = fixture.clients(&format!(
+    let section = format!(
         "{{ client_metadata_documents: {{ ca_file: '{}' }} }}",
         server.ca_file().display()
-    ));
-    let present = async |signer: &Signer, jti: &str| {
+    );
+    let clients = fixture.clients(&section);
+    let present_to = async |clients: &Clients, signer: &Signer, jti: &str| {
         let claims = claims(
             &id,
             &json!({ "aud": "http://localhost:8080/oauth2/token", "jti": jti }),
@@ -403,8 +404,9 @@ async fn a_rotated_key_of_a_document_works_at_once() {
             ("client_assertion", &*token),
             ("client_assertion_type", ASSERTION_TYPE),
         ];
-        outcome(&clients, &HeaderMap::new(), &pairs).await
+        outcome(clients, &HeaderMap::new(), &pairs).await
     };
+    let present = async |signer: &Signer, jti: &str| present_to(&clients, signer, jti).await;
     assert_eq!(present(&old, "1").await, Ok(id.clone()));
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
     // Made-up key ids do not become fetches.
@@ -416,6 +418,16 @@ async fn a_rotated_key_of_a_document_works_at_once() {
     fixture.clock.advance(std::time::Duration::from_secs(10));
     assert_eq!(present(&new, "2").await, Ok(id.clone()));
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    // A reload keeps them, until another CA is behind the same name.
+    let reloaded = fixture.after(&section, Some(&clients));
+    assert_eq!(present_to(&reloaded, &new, "3").await, Ok(id.clone()));
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    let mut ca = std::fs::read(server.ca_file()).unwrap();
+    ca.push(b'\n');
+    std::fs::write(server.ca_file(), ca).unwrap();
+    let rotated = fixture.after(&section, Some(&reloaded));
+    assert_eq!(present_to(&rotated, &new, "4").await, Ok(id.clone()));
+    assert_eq!(fetches.load(Ordering::SeqCst), 3);
     // It declared that it proves itself, so its mere id is nothing.
     let by_id = outcome(&clients, &HeaderMap::new(), &[("client_id", &id)]).await;
     assert_eq!(by_id, Err(InvalidClient));
