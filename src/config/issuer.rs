@@ -153,6 +153,9 @@ impl Default for ClientDocuments {
 pub struct Registration {
     /// Whether clients may register themselves.
     pub enabled: bool,
+    /// Whether clients that registered earlier are let in on while `enabled` is false. Set it to false to shut them
+    /// out too; they are let in again when it is true again.
+    pub accept_existing: bool,
     /// Hosts that redirect URIs of such clients may have, besides loopback. Empty: all.
     pub redirect_hosts: Vec<String>,
     /// Registrations that one source address may make in an hour; `0` is no limit.
@@ -163,6 +166,7 @@ impl Default for Registration {
     fn default() -> Self {
         Self {
             enabled: true,
+            accept_existing: true,
             redirect_hosts: Vec::new(),
             per_hour: 600,
         }

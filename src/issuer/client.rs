@@ -228,7 +228,12 @@ impl Clients {
 
     /// Whether clients may register themselves: only then is there a registration endpoint.
     pub(crate) fn can_register(&self) -> bool {
-        self.registered.is_some()
+        self.registering().is_some()
+    }
+
+    fn registering(&self) -> Option<&Registered> {
+        let registered = self.registered.as_ref();
+        registered.filter(|registered| registered.takes_new)
     }
 
     /// Whether a `client_id` may be the address of a document
@@ -240,8 +245,7 @@ impl Clients {
     /// Makes a client of what it says about itself.
     pub(super) fn register(&self, said: &Map<String, Value>) -> Result<New, Wrong> {
         let registered = self
-            .registered
-            .as_ref()
+            .registering()
             .ok_or_else(|| Wrong::Metadata("clients cannot register themselves here".to_owned()))?;
         // RFC 7591 section 2: a client that names no method gets a secret.
         registered.register(metadata::read(said, "client_secret_basic")?)

@@ -24,6 +24,7 @@ pub(super) fn check(checker: &mut Checker) {
     clients::check(checker);
     hosts(checker);
     schemes(checker);
+    registration(checker);
     assertions(checker);
     listed_issuers(checker);
 }
@@ -193,6 +194,15 @@ fn schemes(checker: &mut Checker) {
             continue;
         };
         checker.add(format!("{AT}.redirect_schemes[{i}]"), message);
+    }
+}
+
+fn registration(checker: &mut Checker) {
+    let policy = &checker.config.authorization_server.registration;
+    if policy.enabled && !policy.accept_existing {
+        checker.warn(format!(
+            "{AT}.registration.accept_existing has no effect while {AT}.registration.enabled is true"
+        ));
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Registered {
     schemes: Vec<String>,
     hosts: Vec<String>,
     ambient: Ambient,
+    /// Whether new ones are made.
+    pub(super) takes_new: bool,
 }
 
 /// A client that has just registered.
@@ -71,13 +73,16 @@ struct Inside<'a> {
 }
 
 impl Registered {
-    /// `None` when clients may not register themselves.
+    /// `None` when clients may not register themselves, nor those go on that did. Registration that is switched off
+    /// takes no new clients: it is not meant to break all that is in use.
     pub(super) fn new(
         config: &AuthorizationServer,
         keys: &KeyRing,
         ambient: &Ambient,
     ) -> Option<Self> {
-        config.registration.enabled.then(|| Self {
+        let policy = &config.registration;
+        (policy.enabled || policy.accept_existing).then(|| Self {
+            takes_new: policy.enabled,
             sealer: keys.sealer(Purpose::ClientId, None),
             schemes: config.redirect_schemes.clone(),
             hosts: config.registration.redirect_hosts.clone(),

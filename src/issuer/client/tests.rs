@@ -170,8 +170,12 @@ async fn what_is_switched_off_is_not_there() {
     );
     assert!(!off.can_register() && !off.has_documents());
     assert!(off.register(said.as_object().unwrap()).is_err());
-    // Who had registered before is not let in either.
-    assert!(off.find(&id, None).await.is_err());
+    // Who had registered before goes on, unless the operator says otherwise.
+    off.find(&id, None).await.unwrap();
+    let shut = fixture.clients("{ registration: { enabled: false, accept_existing: false } }");
+    assert!(!shut.can_register());
+    assert!(shut.find(&id, None).await.is_err());
+    assert!(shut.register(said.as_object().unwrap()).is_err());
     assert!(
         off.find("https://a.example/client.json", None)
             .await
