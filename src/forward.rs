@@ -103,11 +103,21 @@ impl Forwarder {
         })?;
         let is_mcp = route.kind == Kind::Mcp;
         let below: &str = target.upstream();
-        let uri = match legacy::sealed(below).filter(|_| is_mcp) {
-            Some(sealed) => self.endpoints.open(route.index, identity, sealed)?,
-            None => upstream.place().join(below).ok_or_else(|| {
-                Reject::internal().because("the judged path does not go below the backend's")
-            })?,
+        let (uri, pick) = match legacy::sealed(below).filter(|_| is_mcp) {
+            Some(sealed) => {
+                let (uri, giver) = self.endpoints.open(route.index, identity, sealed)?;
+                let pick = giver.and(errand.pick());
+                (
+                    uri,
+                    pick.ok_or_else(|| reject(&ExchangeError::NoEndpoint, 0))?,
+                )
+            }
+            None => (
+                upstream.join(below).ok_or_else(|| {
+                    Reject::internal().because("the judged path does not go below the backend's")
+                })?,
+                errand.pick(),
+            ),
         };
         if !is_mcp && route.websocket && websocket::is_upgrade(&request) {
             let mut head = self
@@ -148,7 +158,7 @@ impl Forwarder {
         let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
         let mut answer = upstream
-            .exchange(outgoing, upload.as_ref(), errand.pick())
+            .exchange(outgoing, upload.as_ref(), pick)
             .await
             .map_err(|error| reject(&error, limit))?;
         if let Some(session) = errand.session {
@@ -169,8 +179,13 @@ impl Forwarder {
             leave,
             revocations: &self.revocations,
             endpoint: base.and_then(|base| {
-                self.endpoints
-                    .rewriter(route.index, identity, upstream, base.as_str())
+                self.endpoints.rewriter(
+                    route.index,
+                    identity,
+                    upstream,
+                    answer.endpoint,
+                    base.as_str(),
+                )
             }),
             sandboxed: is_mcp || !route.trust_content,
             is_mcp,

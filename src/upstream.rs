@@ -4,6 +4,7 @@ pub mod connect;
 pub mod fetch;
 pub(crate) mod guarded;
 
+mod choice;
 mod endpoint;
 mod exchange;
 mod health;
@@ -17,42 +18,29 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use self::connect::{ClientTlsSetup, Connector, TlsConfigError};
-use self::health::Health;
-use self::pool::{Bounds, Pool};
-use crate::config::backend::{Backend, BackendTimeouts, HealthCheck, HostPolicy, Protocol};
+use self::choice::{Choice, Set};
+use self::health::{Condition, Met};
+use crate::config::backend::{Backend, BackendTimeouts, HealthCheck};
 use crate::ids::BackendName;
 use crate::telemetry::metrics::Metrics;
 
-pub(crate) use self::endpoint::{EndpointTag, Pick};
+pub(crate) use self::endpoint::{Endpoint, EndpointTag, Pick};
 pub(crate) use self::exchange::{Answer, ExchangeError};
 pub(crate) use self::lease::Lease;
 pub(crate) use self::meters::{CloseReason, Kind, Meters, Open};
-pub(crate) use self::target::Place;
+pub(crate) use self::pool::Hold;
 
-/// A backend, ready for requests.
+/// A backend, ready for requests: one value for its endpoints together.
 pub struct Upstream {
     name: BackendName,
-    place: Place,
-    tag: EndpointTag,
-    pool: Arc<Pool>,
-    /// For upgrades, which only HTTP/1.1 has; `None` where the backend speaks HTTP/2 alone.
-    upgrades: Option<Connector>,
+    /// One at least, and no more than a [`Set`] has bits.
+    endpoints: Box<[Arc<Endpoint>]>,
+    choice: Choice,
     timeouts: BackendTimeouts,
-    host: Host,
     headers: Box<[(HeaderName, HeaderValue)]>,
     forward_origin: bool,
     check: Option<HealthCheck>,
-    health: Health,
     meters: Arc<Meters>,
-}
-
-/// What is sent as `Host`.
-pub(crate) enum Host {
-    /// Always this.
-    Fixed(HeaderValue),
-    /// What the client sent.
-    Client,
 }
 
 /// Why a backend's configuration cannot be used (an unreadable CA file, a bad address).
@@ -69,55 +57,62 @@ impl Upstream {
     /// Makes the value; connects to nothing.
     ///
     /// # Errors
-    /// When the address, a header, or a file of `tls` cannot be used. The message says which and why.
+    /// When an address, a header, or a file of `tls` cannot be used. The message says which and why.
     pub fn new(config: &Backend, metrics: &Arc<Metrics>) -> Result<Arc<Self>, UpstreamConfigError> {
-        let wrong = |key, message| UpstreamConfigError { key, message };
-        let place = Place::parse(&config.upstream).map_err(|message| wrong("upstream", message))?;
-        let alpn: &[&[u8]] = match config.protocol {
-            Protocol::Auto => &[b"h2", b"http/1.1"],
-            Protocol::Http1 => &[b"http/1.1"],
-            Protocol::Http2 => &[b"h2"],
-        };
-        let connector = connector(&place, config, alpn)?;
-        let upgrades = match config.protocol {
-            Protocol::Http2 => None,
-            Protocol::Auto | Protocol::Http1 => Some(connector_h1(&connector, &place, config)?),
-        };
-        let meters = Arc::new(Meters::new(metrics, config.name.as_str(), place.is_tls()));
-        let bounds = Bounds {
-            connect: config.timeouts.connect.0,
-            keep_alive: config.timeouts.keep_alive.0,
-            connections: usize::try_from(config.max_connections)
-                .unwrap_or(usize::MAX)
-                .max(1),
-        };
-        let host = |text: &str| {
-            HeaderValue::from_str(text)
-                .map_err(|_| wrong("host", format!("`{text}` cannot be sent as Host")))
-        };
-        Ok(Arc::new(Self {
+        let is_tls = config
+            .addresses()
+            .any(|address| address.starts_with("https:"));
+        let meters = Arc::new(Meters::new(metrics, config.name.as_str(), is_tls));
+        Self::make(config, meters, |_| None)
+    }
+
+    /// Like [`Self::new`], for a backend that differs from `old` in its list of endpoints only: those that stay keep
+    /// their connections and what is known of their health.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with_endpoints_of(
+        old: &Self,
+        config: &Backend,
+    ) -> Result<Arc<Self>, UpstreamConfigError> {
+        // The meters stay too: gauges of what is carried over must not begin anew.
+        Self::make(config, Arc::clone(&old.meters), |tag| {
+            old.endpoint(tag).cloned()
+        })
+    }
+
+    fn make(
+        config: &Backend,
+        meters: Arc<Meters>,
+        known: impl Fn(EndpointTag) -> Option<Arc<Endpoint>>,
+    ) -> Result<Arc<Self>, UpstreamConfigError> {
+        let endpoints = config
+            .addresses()
+            .take(Set::BITS as usize)
+            .map(|address| match known(EndpointTag::of(address)) {
+                Some(known) => Ok(known),
+                None => Endpoint::new(address, config, &meters).map(Arc::new),
+            })
+            .collect::<Result<Box<[_]>, _>>()?;
+        if endpoints.is_empty() {
+            return Err(UpstreamConfigError {
+                key: "upstream",
+                message: "the backend has no address; write `upstream`, or `endpoints` for several"
+                    .to_owned(),
+            });
+        }
+        let this = Arc::new(Self {
             name: config.name.clone(),
-            host: match &config.host {
-                HostPolicy::Backend => Host::Fixed(host(place.authority.as_str())?),
-                HostPolicy::Client => Host::Client,
-                HostPolicy::Literal(text) => Host::Fixed(host(text)?),
-            },
-            headers: static_headers(config)?,
-            pool: Arc::new(Pool::new(
-                connector,
-                config.protocol,
-                bounds,
-                Arc::clone(&meters),
-            )),
-            upgrades,
-            tag: EndpointTag::of(&config.upstream),
-            place,
+            endpoints,
+            choice: Choice::new(config.balance),
             timeouts: config.timeouts.clone(),
+            headers: static_headers(config)?,
             forward_origin: config.forward_origin,
             check: config.health.clone(),
-            health: Health::new(meters.up.clone()),
             meters,
-        }))
+        });
+        this.show();
+        Ok(this)
     }
 
     /// Its name.
@@ -125,21 +120,43 @@ impl Upstream {
         &self.name
     }
 
-    /// Whether the backend answers, by checks and by what requests met; `None` before the first look.
+    /// Whether the backend answers at any endpoint, by checks and by what requests met; `None` before the first look.
     pub fn is_up(&self) -> Option<bool> {
-        self.health.is_up()
+        let mut some = Some(false);
+        for endpoint in &self.endpoints {
+            match endpoint.health.is_up() {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => some = None,
+            }
+        }
+        some
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// Whether it has more than one endpoint, so that something may belong to one of them.
+    pub(crate) fn is_several(&self) -> bool {
+        self.endpoints.len() > 1
+    }
+
+    /// The endpoint of a tag; `None` when it is not configured (any more).
+    pub(crate) fn endpoint(&self, tag: EndpointTag) -> Option<&Arc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.tag == tag)
+    }
+
+    /// A path and query below the backend's own path, which all endpoints share.
+    pub(crate) fn join(&self, below: &str) -> Option<http::uri::PathAndQuery> {
+        self.endpoints.first()?.place.join(below)
     }
 
     pub(crate) fn timeouts(&self) -> &BackendTimeouts {
         &self.timeouts
     }
 
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
+    /// Whether the client's own `Host` is sent on.
+    pub(crate) fn keeps_host(&self) -> bool {
+        self.endpoints
+            .first()
+            .is_some_and(|endpoint| endpoint.host().is_none())
     }
 
     /// Headers added to every request.
@@ -154,49 +171,78 @@ impl Upstream {
     pub(crate) fn meters(&self) -> &Arc<Meters> {
         &self.meters
     }
+
+    /// Where a request goes: to the one it belongs to, however that one does, else to one of those that are well
+    /// and not in `tried`. When none is well, to one that only requests found failing, and else to any.
+    fn pick(&self, pick: Pick, tried: Set) -> Option<usize> {
+        if let Pick::Only(tag) = pick {
+            let at = self
+                .endpoints
+                .iter()
+                .position(|endpoint| endpoint.tag == tag)?;
+            return (tried & 1 << at == 0).then_some(at);
+        }
+        if self.endpoints.len() == 1 {
+            return (tried == 0).then_some(0);
+        }
+        let (mut well, mut ejected, mut all) = (0, 0, 0);
+        for (at, endpoint) in self.endpoints.iter().enumerate() {
+            let bit = 1 << at & !tried;
+            all |= bit;
+            match endpoint.health.condition() {
+                Condition::Unknown | Condition::Healthy => well |= bit,
+                Condition::Ejected => ejected |= bit,
+                Condition::Unhealthy => {}
+            }
+        }
+        let set = [well, ejected, all].into_iter().find(|set| *set != 0)?;
+        self.choice.of(set, |at| self.endpoints[at].pool.in_use())
+    }
+
+    /// Takes in what a request met at an endpoint.
+    fn met(&self, at: usize, met: Met) {
+        let health = &self.endpoints[at].health;
+        let before = (health.is_up(), health.condition());
+        // An endpoint that nothing connects to is out even when all are: then any of them is as good.
+        let others = || {
+            self.endpoints.iter().enumerate().any(|(other, endpoint)| {
+                other != at
+                    && (met == Met::NoConnection
+                        || matches!(
+                            endpoint.health.condition(),
+                            Condition::Unknown | Condition::Healthy
+                        ))
+            })
+        };
+        if health.met(met, || !others()) {
+            self.meters.ejections.increment(1);
+            tracing::warn!(
+                backend = %self.name,
+                endpoint = %self.endpoints[at].place.address,
+                "An endpoint failed and is left out for a while; the others take its requests."
+            );
+        }
+        if before != (health.is_up(), health.condition()) {
+            self.show();
+        }
+    }
+
+    /// Shows the endpoints' health in the metrics.
+    fn show(&self) {
+        let up = self.is_up() == Some(true);
+        self.meters.up.set(if up { 1.0 } else { 0.0 });
+        self.meters
+            .show_endpoints(self.endpoints.iter().map(|each| each.health.condition()));
+    }
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({} at {})", self.name, self.place.address)
-    }
-}
-
-fn connector(
-    place: &Place,
-    config: &Backend,
-    alpn: &[&[u8]],
-) -> Result<Connector, UpstreamConfigError> {
-    let tls = if place.is_tls() {
-        Some(ClientTlsSetup::new(&config.tls, place.authority.host(), alpn).map_err(tls_error)?)
-    } else {
-        None
-    };
-    Ok(Connector::new(place.address.clone(), tls))
-}
-
-fn connector_h1(
-    any: &Connector,
-    place: &Place,
-    config: &Backend,
-) -> Result<Connector, UpstreamConfigError> {
-    if any.is_tls() && config.protocol == Protocol::Auto {
-        connector(place, config, &[b"http/1.1"])
-    } else {
-        Ok(any.clone())
-    }
-}
-
-fn tls_error(error: TlsConfigError) -> UpstreamConfigError {
-    let key = match error.key {
-        "cert_file" => "tls.cert_file",
-        "key_file" => "tls.key_file",
-        "server_name" => "tls.server_name",
-        _ => "tls.ca_file",
-    };
-    UpstreamConfigError {
-        key,
-        message: error.message,
+        write!(f, "Upstream({} at", self.name)?;
+        for endpoint in &self.endpoints {
+            write!(f, " {}", endpoint.place.address)?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -227,7 +227,11 @@ fn upstreams(
             backend.clone(),
             &lasting.end,
             || {
-                Upstream::new(backend, &lasting.metrics).map_err(|error| {
+                let made = match before.filter(|old| differ_in_endpoints(&old.config, backend)) {
+                    Some(old) => Upstream::with_endpoints_of(&old.value, backend),
+                    None => Upstream::new(backend, &lasting.metrics),
+                };
+                made.map_err(|error| {
                     StartError::Config(format!(
                         "backends[{index}].{}: {}",
                         error.key, error.message
@@ -237,6 +241,23 @@ fn upstreams(
         )?);
     }
     Ok(upstreams)
+}
+
+/// Whether two backends differ in their list of endpoints, and the choice among them, only.
+fn differ_in_endpoints(one: &Backend, other: &Backend) -> bool {
+    let is_tls = |backend: &Backend| {
+        backend
+            .addresses()
+            .any(|address| address.starts_with("https:"))
+    };
+    if is_tls(one) != is_tls(other) {
+        return false;
+    }
+    let mut one = one.clone();
+    one.upstream.clone_from(&other.upstream);
+    one.endpoints.clone_from(&other.endpoints);
+    one.balance = other.balance;
+    one == *other
 }
 
 fn sessions(

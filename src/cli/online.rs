@@ -1,11 +1,13 @@
 //! `check-config --online`: asks once, and all at the same time, what the configuration points to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::backend::Backend;
 use crate::config::oidc::Oidc;
 use crate::config::session::StoreKind;
 use crate::oidc::discovery;
@@ -64,14 +66,50 @@ async fn ask(config: &Config) -> Vec<Finding> {
         }));
     }
     let metrics = Metrics::new();
-    for (i, backend) in config.backends.iter().enumerate() {
-        let upstream = Upstream::new(backend, &metrics);
-        questions.push(limited(
-            format!("backends[{i}] ({})", backend.name),
-            async move { upstream.map_err(|error| error.to_string())?.probe().await },
-        ));
-    }
-    join_all(questions).await
+    let backends = config
+        .backends
+        .iter()
+        .enumerate()
+        .map(|(i, backend)| endpoints(i, backend, &metrics));
+    let (mut found, backends) = tokio::join!(join_all(questions), join_all(backends));
+    found.extend(backends.into_iter().flatten());
+    found
+}
+
+/// Asks each endpoint of a backend.
+async fn endpoints(i: usize, backend: &Backend, metrics: &Arc<Metrics>) -> Vec<Finding> {
+    let what = format!("backends[{i}] ({})", backend.name);
+    let upstream = match Upstream::new(backend, metrics) {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            return vec![Finding {
+                what,
+                error: Some(error.to_string()),
+            }];
+        }
+    };
+    let Ok(answers) = tokio::time::timeout(LIMIT, upstream.probe()).await else {
+        return vec![Finding {
+            what,
+            error: Some(format!("no answer within {} s", LIMIT.as_secs())),
+        }];
+    };
+    let several = answers.len() > 1;
+    let name = |n: usize, address: &str| {
+        if several {
+            format!("backends[{i}].endpoints[{n}] ({}, {address})", backend.name)
+        } else {
+            what.clone()
+        }
+    };
+    answers
+        .into_iter()
+        .enumerate()
+        .map(|(n, (address, answer))| Finding {
+            what: name(n, &address),
+            error: answer.err(),
+        })
+        .collect()
 }
 
 fn limited<'a>(
@@ -107,7 +145,6 @@ fn issuer_as_provider(issuer: &str, ca_file: Option<&std::path::Path>) -> Result
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;

@@ -16,8 +16,17 @@ pub struct Backend {
     /// Name: what routes point to, and a metric label.
     pub name: BackendName,
     /// `http://host:port/path`, `https://…`, or `unix:/path/to.sock:/path`. The path is what an exact route
-    /// asks for, and what a subtree's remainder is joined to.
-    pub upstream: String,
+    /// asks for, and what a subtree's remainder is joined to. Either this or `endpoints`.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// Several addresses of the same server instead of `upstream`, 64 at most, all with the same path and all with TLS
+    /// or none. MCP sessions stay at the endpoint that began them.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Which of several endpoints gets a request: `least_requests` (the less busy one of two picked by chance) or
+    /// `round_robin`. Endpoints that fail are left out for a while, unless none would be left.
+    #[serde(default)]
+    pub balance: Balance,
     /// HTTP version towards the backend: `auto` (HTTP/1.1, or what ALPN gives over TLS), `http1`, `http2`
     /// (prior knowledge, h2c, when the address is `http://`).
     #[serde(default)]
@@ -28,13 +37,13 @@ pub struct Backend {
     /// TLS for `https://` addresses.
     #[serde(default)]
     pub tls: ClientTls,
-    /// Active health checks. Unset: a TCP connect decides `mcp_proxy_backend_up`.
+    /// Active health checks, of each endpoint. Unset: a TCP connect decides `mcp_proxy_backend_up`.
     #[serde(default)]
     pub health: Option<HealthCheck>,
     /// Timeouts towards this backend.
     #[serde(default)]
     pub timeouts: BackendTimeouts,
-    /// Connections to this backend at once; further requests wait `timeouts.connect`, then are 503.
+    /// Connections to each endpoint at once; further requests wait `timeouts.connect`, then are 503.
     #[serde(default = "default_connections")]
     pub max_connections: u32,
     /// Headers added to every request to this backend. A value may be a secret source.
@@ -62,6 +71,27 @@ pub enum UnknownNames {
     Result,
 }
 
+impl Backend {
+    /// Where it is: its one address, or its endpoints.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.upstream
+            .iter()
+            .chain(&self.endpoints)
+            .map(String::as_str)
+    }
+}
+
+/// Which of several endpoints gets a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The less busy one of two that are picked by chance.
+    #[default]
+    LeastRequests,
+    /// One after the other.
+    RoundRobin,
+}
+
 /// HTTP version towards a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -79,7 +109,7 @@ pub enum Protocol {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HostPolicy {
-    /// The authority of `upstream`: what MCP servers that check `Host` expect.
+    /// The authority of the address: what MCP servers that check `Host` expect.
     #[default]
     Backend,
     /// What the client sent.

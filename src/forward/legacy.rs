@@ -3,7 +3,8 @@
 //! the proxy's own terms.
 //!
 //! On a subtree it is mapped back below the route's prefix. Where there is no such path (an exact route, or a path
-//! outside of the backend's own), it is sealed to the caller and the route: `/x?mcp_endpoint=…`.
+//! outside of the backend's own), or where the backend has several endpoints of which only one knows this stream, it is
+//! sealed to the caller, the route and the endpoint: `/x?mcp_endpoint=…`.
 
 pub(super) mod fuzz;
 
@@ -23,7 +24,7 @@ use crate::ids::Subject;
 use crate::keys::{KeyRing, Purpose};
 use crate::reject::{Code, Fault, Reject};
 use crate::seal::Sealer;
-use crate::upstream::{Host, Upstream};
+use crate::upstream::{EndpointTag, Pick, Upstream};
 use crate::urls::PublicUrl;
 
 const PARAMETER: &str = "?mcp_endpoint=";
@@ -72,13 +73,13 @@ impl Endpoints {
         }
     }
 
-    /// Opens a sealed endpoint. One of another caller or route is not found: there is nothing of theirs here.
+    /// Opens a sealed endpoint: its path, and who gave it. One of another caller or route is not found: there is nothing of theirs here.
     pub(super) fn open(
         &self,
         route: usize,
         identity: Option<&Identity>,
         sealed: &str,
-    ) -> Result<PathAndQuery, Reject> {
+    ) -> Result<(PathAndQuery, Pick), Reject> {
         let unknown = |why: &'static str| {
             Reject::new(
                 StatusCode::NOT_FOUND,
@@ -104,8 +105,12 @@ impl Endpoints {
             .map_err(|_| {
                 unknown("the endpoint was sealed for another caller or route, or not by us")
             })?;
-        PathAndQuery::from_maybe_shared(Bytes::from(plain))
-            .map_err(|_| unknown("the sealed endpoint is no path"))
+        let (tag, path) = plain
+            .split_first_chunk()
+            .ok_or_else(|| unknown("the sealed endpoint is too short"))?;
+        let path = PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(path))
+            .map_err(|_| unknown("the sealed endpoint is no path"))?;
+        Ok((path, Pick::Only(EndpointTag::from_bytes(*tag))))
     }
 
     /// Looks at the first event of a stream that was opened with a GET of `asked`, a path of the backend's.
@@ -114,13 +119,15 @@ impl Endpoints {
         route: usize,
         identity: Option<&Identity>,
         upstream: &Upstream,
+        endpoint: EndpointTag,
         asked: &str,
     ) -> Option<Rewriter> {
-        let place = upstream.place();
-        let host = match upstream.host() {
-            Host::Fixed(host) => host.to_str().unwrap_or_default(),
-            Host::Client => "",
-        };
+        let from = upstream.endpoint(endpoint)?;
+        let place = &from.place;
+        let host = from
+            .host()
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         Some(Rewriter {
             facts: Arc::clone(self.routes.get(route)?),
             sealer: self.sealer.clone(),
@@ -133,6 +140,8 @@ impl Endpoints {
                 Arc::clone(&self.public),
             ],
             base: place.base().trim_end_matches('/').to_owned(),
+            endpoint,
+            sticks: upstream.is_several(),
             held: Vec::new(),
         })
     }
@@ -160,6 +169,9 @@ pub(super) struct Rewriter {
     also: [Arc<str>; 2],
     /// The path of the backend's address, without final slash.
     base: String,
+    endpoint: EndpointTag,
+    /// The backend has other endpoints too, which do not know this stream.
+    sticks: bool,
     held: Vec<u8>,
 }
 
@@ -266,10 +278,12 @@ impl Rewriter {
                 format!("{ours}{query}")
             });
         }
-        let blob = self.sealer.seal(
-            &context(&self.facts, self.subject.as_ref()),
-            format!("{path}{query}").as_bytes(),
-        );
+        let mut plain = self.endpoint.to_bytes().to_vec();
+        plain.extend_from_slice(path.as_bytes());
+        plain.extend_from_slice(query.as_bytes());
+        let blob = self
+            .sealer
+            .seal(&context(&self.facts, self.subject.as_ref()), &plain);
         let prefix = if self.facts.prefix.is_empty() {
             "/"
         } else {
@@ -284,7 +298,7 @@ impl Rewriter {
     /// What follows the backend's own path, where the route's prefix can stand for that; only of plain characters, so
     /// that the way back through the route leads to the same bytes.
     fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
-        if !self.facts.subtree {
+        if !self.facts.subtree || self.sticks {
             return None;
         }
         let rest = path.strip_prefix(&*self.base)?;

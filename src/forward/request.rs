@@ -15,7 +15,7 @@ use crate::http::cookie::CookieNames;
 use crate::http::headers::{Fate, Reserved, connection_listed};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Inbound, RequestBody};
-use crate::upstream::{Host, Upstream};
+use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -62,7 +62,7 @@ impl HeadRules {
         }
     }
 
-    /// The headers for a backend.
+    /// The headers for a backend, but for the `Host` of its endpoint.
     pub(super) fn head(
         &self,
         request: &Request<RequestBody>,
@@ -74,10 +74,9 @@ impl HeadRules {
         let from = request.headers();
         let mut to = HeaderMap::with_capacity(from.len() + ADDED);
         self.copy(from, upstream, is_mcp, &mut to);
-        match upstream.host() {
-            Host::Fixed(host) => to.insert(HOST, host.clone()),
-            Host::Client => to.insert(HOST, self.client_host(request)),
-        };
+        if upstream.keeps_host() {
+            to.insert(HOST, self.client_host(request));
+        }
         self.introduce(from, inbound, &mut to);
         if let Some(identity) = identity {
             self.identify(identity, &mut to);

@@ -1,3 +1,4 @@
+mod endpoints;
 mod harness;
 mod headers;
 mod limits;

@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use super::response::{clean, sandbox};
 use super::{Ends, Forwarder, Leaves, reject};
 use crate::http::{Body, Inbound, RequestBody, Response};
 use crate::reject::{Code, Fault, Reject};
-use crate::upstream::{CloseReason, Kind, Meters, Upstream};
+use crate::upstream::{CloseReason, Hold, Kind, Meters, Upstream};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
@@ -68,7 +68,7 @@ impl Forwarder {
         let client = hyper::upgrade::on(&mut request);
         outgoing.headers_mut().insert(CONNECTION, UPGRADE_TOKEN);
         outgoing.headers_mut().insert(UPGRADE, WEBSOCKET);
-        let (mut response, permit) = upstream
+        let (mut response, hold) = upstream
             .upgrade(outgoing)
             .await
             .map_err(|error| reject(&error, self.max_body))?;
@@ -107,7 +107,7 @@ impl Forwarder {
             over: leaves().map(|leave| leave.over(&self.revocations).boxed()),
             drain: self.drain.clone(),
             meters: Arc::clone(upstream.meters()),
-            _permit: permit,
+            _hold: hold,
         };
         // Ends with either end, by its own idle time, or when the process drains.
         tokio::spawn(tunnel.run());
@@ -127,7 +127,7 @@ struct Tunnel {
     over: Option<BoxFuture<'static, CloseReason>>,
     drain: CancellationToken,
     meters: Arc<Meters>,
-    _permit: OwnedSemaphorePermit,
+    _hold: Hold,
 }
 
 impl Tunnel {

@@ -1,18 +1,21 @@
 //! One request and the head of its answer, with what may be tried again.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::Upstream;
+use super::choice::Set;
 use super::endpoint::{EndpointTag, Pick};
-use super::lease::{Lease, Sent};
+use super::health::Met;
+use super::lease::{Lease, Sent, plain};
 use super::meters::Outcome;
-use super::pool::PoolError;
+use super::pool::{Hold, PoolError};
 use crate::http::RequestBody;
 use crate::http::body::{Upload, UploadState};
 
@@ -59,56 +62,96 @@ impl From<PoolError> for ExchangeError {
     }
 }
 
+/// At most so many endpoints are tried for one request.
+const MAX_ENDPOINTS_TRIED: u32 = 3;
+
+/// How far one exchange got.
+struct Course<'a> {
+    pick: Pick,
+    upload: Option<&'a Upload>,
+    /// The endpoint at work.
+    at: usize,
+    tried: Set,
+    /// It was sent a second time.
+    resent: bool,
+}
+
+impl<'a> Course<'a> {
+    fn new(at: usize, upload: Option<&'a Upload>, pick: Pick) -> Self {
+        Self {
+            pick,
+            upload,
+            at,
+            tried: 1 << at,
+            resent: false,
+        }
+    }
+}
+
 impl Upstream {
-    /// Sends a request (path and query as URI, `Host` set) and waits for the head of the answer.
+    /// Sends a request (path and query as URI, `Host` set when it is the client's) and waits for the head of the answer.
     ///
     /// It is sent a second time, on a fresh connection, only when it provably never left, or when it has an idempotent
     /// method and no body and broke off on a connection that had been used before (RFC 9110 section 9.2.2, RFC 9112
-    /// section 9.3.1).
-    pub(crate) async fn exchange(
-        &self,
+    /// section 9.3.1). It goes to another endpoint only when it may, and no connection was had to the first.
+    pub(crate) fn exchange<'a>(
+        &'a self,
         request: Request<RequestBody>,
-        upload: Option<&Upload>,
+        upload: Option<&'a Upload>,
         pick: Pick,
-    ) -> Result<Answer, ExchangeError> {
-        if pick != Pick::Any && pick != Pick::Only(self.tag) {
-            return Err(ExchangeError::NoEndpoint);
-        }
-        let started = Instant::now();
-        // No further async function in between: each would hold the request once more in this future.
-        let result = match self.pool.checkout(false).await {
-            Ok(mut lease) => {
-                let spare = if lease.is_reused() {
-                    spare(&request)
-                } else {
-                    None
-                };
-                let sending = lease.send(request, &self.place.scheme, &self.place.authority);
-                match self.wait(lease, sending, upload).await {
-                    Ok(answer) => Ok(answer),
-                    Err(Failure::Final(error)) => Err(error),
-                    // Boxed: seldom taken, and it would make room for itself in every request's task.
-                    Err(failure) => Box::pin(self.again(failure, spare, upload)).await,
+    ) -> impl Future<Output = Result<Answer, ExchangeError>> + Send + 'a {
+        // A block: an async function would hold its arguments twice, and the request is large.
+        async move {
+            let started = Instant::now();
+            let Some(at) = self.pick(pick, 0) else {
+                return Err(ExchangeError::NoEndpoint);
+            };
+            let endpoint = &*self.endpoints[at];
+            // No further async function in between: each would hold the request once more in this future. What goes on
+            // after the first try is boxed: seldom taken, and it would make room for itself in every request's task.
+            let (at, result) = match endpoint.pool.checkout(false).await {
+                Ok(mut lease) => {
+                    let spare = if lease.is_reused() {
+                        spare(&request)
+                    } else {
+                        None
+                    };
+                    let sending = lease.send(request, endpoint);
+                    match self.wait(endpoint.tag, lease, sending, upload).await {
+                        Ok(answer) => (at, Ok(answer)),
+                        Err(Failure::Final(error)) => (at, Err(error)),
+                        Err(failure) => {
+                            let course = Course::new(at, upload, pick);
+                            Box::pin(self.go_on(failure, spare, course)).await
+                        }
+                    }
                 }
-            }
-            Err(error) => Err(error.into()),
-        };
-        self.note(
-            started,
-            result.as_ref().map(|answer| answer.response.status()),
-        );
-        result
+                Err(error) => {
+                    let course = Course::new(at, upload, pick);
+                    self.go_elsewhere(error, request, course).await
+                }
+            };
+            self.note(
+                at,
+                started,
+                result.as_ref().map(|answer| answer.response.status()),
+            );
+            result
+        }
     }
 
-    /// Sends a request that asks for an upgrade, on an HTTP/1.1 connection of its own, which is held as long as the
-    /// permit.
+    /// Sends a request that asks for an upgrade, on an HTTP/1.1 connection of its own, whose place in the pool is held as
+    /// long as the [`Hold`].
     pub(crate) async fn upgrade(
         &self,
         request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, OwnedSemaphorePermit), ExchangeError> {
+    ) -> Result<(Response<Incoming>, Hold), ExchangeError> {
+        let at = self.pick(Pick::Any, 0).ok_or(ExchangeError::NoEndpoint)?;
         let started = Instant::now();
-        let result = self.attempt_upgrade(request).await;
+        let mut course = Course::new(at, None, Pick::Any);
+        let result = self.attempt_upgrade(request, &mut course).await;
         self.note(
+            course.at,
             started,
             result.as_ref().map(|(response, _)| response.status()),
         );
@@ -117,20 +160,83 @@ impl Upstream {
 
     async fn attempt_upgrade(
         &self,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, OwnedSemaphorePermit), ExchangeError> {
-        let connector = self.upgrades.as_ref().ok_or(ExchangeError::NoUpgrade)?;
-        let (mut sender, permit) = self.pool.checkout_upgradable(connector).await?;
+        mut request: Request<RequestBody>,
+        course: &mut Course<'_>,
+    ) -> Result<(Response<Incoming>, Hold), ExchangeError> {
+        let (mut sender, hold) = loop {
+            let endpoint = &self.endpoints[course.at];
+            let connector = endpoint.upgrades.as_ref().ok_or(ExchangeError::NoUpgrade)?;
+            match endpoint.pool.checkout_upgradable(connector).await {
+                Ok(connected) => {
+                    if let Some(host) = endpoint.host() {
+                        request.headers_mut().insert(HOST, host.clone());
+                    }
+                    break connected;
+                }
+                Err(error) if self.elsewhere(&error, course) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         let limit = self.timeouts.response.0;
         let response = timeout(limit, sender.send_request(request))
             .await
             .map_err(|_| ExchangeError::Timeout(limit))?
             .map_err(ExchangeError::Broken)?;
-        Ok((response, permit))
+        Ok((response, hold))
     }
 
-    /// Counts what an exchange came to, and what it says about the backend's health.
-    fn note(&self, started: Instant, result: Result<StatusCode, &ExchangeError>) {
+    /// After a first try that was sent.
+    async fn go_on(
+        &self,
+        failure: Failure,
+        spare: Option<Box<Request<RequestBody>>>,
+        mut course: Course<'_>,
+    ) -> (usize, Result<Answer, ExchangeError>) {
+        let result = match self.again(failure, spare, &mut course) {
+            Ok(request) => self.persist(request, true, &mut course).await,
+            Err(error) => Err(error),
+        };
+        (course.at, result)
+    }
+
+    /// After a first try that had no connection. Not async itself, so that it holds no request in its caller's future.
+    fn go_elsewhere<'a>(
+        &'a self,
+        error: PoolError,
+        request: Request<RequestBody>,
+        mut course: Course<'a>,
+    ) -> BoxFuture<'a, (usize, Result<Answer, ExchangeError>)> {
+        if !self.elsewhere(&error, &mut course) {
+            return Box::pin(ready((course.at, Err(error.into()))));
+        }
+        let request = Box::new(request);
+        Box::pin(async move {
+            let result = self.persist(request, false, &mut course).await;
+            (course.at, result)
+        })
+    }
+
+    /// Moves on to another endpoint after no connection was had; `false` when there is none to try.
+    fn elsewhere(&self, error: &PoolError, course: &mut Course<'_>) -> bool {
+        if course.tried.count_ones() >= MAX_ENDPOINTS_TRIED || course.pick != Pick::Any {
+            return false;
+        }
+        let Some(next) = self.pick(Pick::Any, course.tried) else {
+            return false;
+        };
+        // A full pool says nothing about the server.
+        if !matches!(error, PoolError::Busy) {
+            self.met(course.at, Met::NoConnection);
+        }
+        tracing::debug!(backend = %self.name, %error, "A request goes to another endpoint.");
+        self.meters.retried_elsewhere.increment(1);
+        course.at = next;
+        course.tried |= 1 << next;
+        true
+    }
+
+    /// Counts what an exchange came to, and what it says about the endpoint's health.
+    fn note(&self, at: usize, started: Instant, result: Result<StatusCode, &ExchangeError>) {
         let outcome = match result {
             Ok(status) => match status.as_u16() {
                 ..=399 => Outcome::Ok,
@@ -149,15 +255,11 @@ impl Upstream {
         };
         self.meters.answered(outcome, started.elapsed());
         match result {
-            Ok(status) if !matches!(status.as_u16(), 502..=504) => self.health.request_answered(),
-            Ok(_)
-            | Err(
-                ExchangeError::Unreachable(_)
-                | ExchangeError::Timeout(_)
-                | ExchangeError::Broken(_),
-            ) => {
-                self.health.request_failed();
+            Ok(status) if !matches!(status.as_u16(), 502..=504) => self.met(at, Met::Answer),
+            Ok(_) | Err(ExchangeError::Timeout(_) | ExchangeError::Broken(_)) => {
+                self.met(at, Met::Failure);
             }
+            Err(ExchangeError::Unreachable(_)) => self.met(at, Met::NoConnection),
             // Our own bounds and the client's faults say nothing about the backend.
             Err(
                 ExchangeError::Busy
@@ -168,42 +270,69 @@ impl Upstream {
         }
     }
 
-    async fn again(
+    /// The request to be sent a second time, if it may be.
+    fn again(
         &self,
         failure: Failure,
         spare: Option<Box<Request<RequestBody>>>,
-        upload: Option<&Upload>,
-    ) -> Result<Answer, ExchangeError> {
+        course: &mut Course<'_>,
+    ) -> Result<Box<Request<RequestBody>>, ExchangeError> {
         let (error, request) = match failure {
             Failure::Final(error) => return Err(error),
             Failure::Unsent(error, request) => {
-                self.meters.retried_unsent.increment(1);
-                (error, Some(request))
+                (error, Some((request, &self.meters.retried_unsent)))
             }
-            Failure::Cut(error) => {
-                if spare.is_some() {
-                    self.meters.retried_idempotent.increment(1);
+            Failure::Cut(error) => (
+                error,
+                spare.map(|spare| (spare, &self.meters.retried_idempotent)),
+            ),
+        };
+        match request.filter(|_| !course.resent) {
+            None => Err(ExchangeError::Broken(error)),
+            Some((mut request, counter)) => {
+                counter.increment(1);
+                course.resent = true;
+                plain(&mut request);
+                Ok(request)
+            }
+        }
+    }
+
+    /// Goes on with a request after the first try, at the endpoint of the course; `fresh` insists on a new connection.
+    async fn persist(
+        &self,
+        mut request: Box<Request<RequestBody>>,
+        mut fresh: bool,
+        course: &mut Course<'_>,
+    ) -> Result<Answer, ExchangeError> {
+        loop {
+            let endpoint = &self.endpoints[course.at];
+            let mut lease = match endpoint.pool.checkout(fresh).await {
+                Ok(lease) => lease,
+                Err(error) if self.elsewhere(&error, course) => {
+                    fresh = false;
+                    continue;
                 }
-                (error, spare)
+                Err(error) => return Err(error.into()),
+            };
+            let spare = if lease.is_reused() && !course.resent {
+                spare(&request)
+            } else {
+                None
+            };
+            let sending = lease.send(*request, endpoint);
+            match self.wait(endpoint.tag, lease, sending, course.upload).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => request = self.again(failure, spare, course)?,
             }
-        };
-        let Some(request) = request else {
-            return Err(ExchangeError::Broken(error));
-        };
-        let mut lease = self.pool.checkout(true).await?;
-        let sending = lease.send(*request, &self.place.scheme, &self.place.authority);
-        match self.wait(lease, sending, upload).await {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Final(error)) => Err(error),
-            Err(Failure::Unsent(error, _) | Failure::Cut(error)) => {
-                Err(ExchangeError::Broken(error))
-            }
+            fresh = true;
         }
     }
 
     /// Waits for the head of the answer.
     async fn wait(
         &self,
+        endpoint: EndpointTag,
         lease: Lease,
         sending: impl Future<Output = Sent>,
         upload: Option<&Upload>,
@@ -222,7 +351,7 @@ impl Upstream {
             Ok(response) => Ok(Answer {
                 response,
                 lease,
-                endpoint: self.tag,
+                endpoint,
             }),
             Err(mut error) => {
                 if let Some(request) = error.take_message() {

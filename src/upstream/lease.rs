@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::Either;
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::pool::{H1, H2, Pool};
+use super::endpoint::Endpoint;
+use super::pool::{Claim, H1, H2};
 use crate::http::RequestBody;
 
 /// A connection lent to one request. Dropping it ends the exchange: an HTTP/1.1 connection is closed, an HTTP/2
@@ -20,7 +21,7 @@ use crate::http::RequestBody;
 pub(crate) struct Lease {
     line: Option<Line>,
     reused: bool,
-    pool: Arc<Pool>,
+    claim: Claim,
 }
 
 /// What became of a request that was handed to a connection.
@@ -38,12 +39,12 @@ pub(super) enum Line {
 }
 
 impl Lease {
-    pub(super) fn new(line: Line, reused: bool, pool: &Arc<Pool>) -> Self {
-        pool.meters.active.increment(1.0);
+    pub(super) fn new(line: Line, reused: bool, claim: Claim) -> Self {
+        claim.pool().meters.active.increment(1.0);
         Self {
             line: Some(line),
             reused,
-            pool: Arc::clone(pool),
+            claim,
         }
     }
 
@@ -52,20 +53,22 @@ impl Lease {
         self.reused
     }
 
-    /// Sends a request whose URI has a path and query only; `Host` is set. The request is handed over at once, so
-    /// that the future does not hold it.
+    /// Sends a request whose URI has a path and query only, under the endpoint's `Host` or, where there is none, the
+    /// one that is set. The request is handed over at once, so that the future does not hold it.
     pub(super) fn send(
         &mut self,
-        request: Request<RequestBody>,
-        scheme: &Scheme,
-        authority: &Authority,
+        mut request: Request<RequestBody>,
+        to: &Endpoint,
     ) -> impl Future<Output = Sent> + use<> {
+        if let Some(host) = to.host() {
+            request.headers_mut().insert(HOST, host.clone());
+        }
         match &mut self.line {
             Some(Line::H1 { sender, .. }) => {
                 Either::Left(Either::Left(sender.try_send_request(request)))
             }
             Some(Line::H2 { sender, .. }) => {
-                let request = for_h2(request, scheme, authority);
+                let request = for_h2(request, &to.place.scheme, &to.place.authority);
                 Either::Left(Either::Right(sender.try_send_request(request)))
             }
             // Unreachable by construction: only `finish` and `drop` take the line, and both end the lease.
@@ -80,12 +83,12 @@ impl Lease {
 
     fn release(&mut self, whole: bool) {
         let Some(line) = self.line.take() else { return };
-        self.pool.meters.active.decrement(1.0);
+        self.claim.pool().meters.active.decrement(1.0);
         match line {
             Line::H1 { sender, permit } => {
                 if whole {
                     // Before the permit: whoever waits for it shall find this connection.
-                    self.pool.give_back(sender);
+                    self.claim.pool().give_back(sender);
                 }
                 drop(permit);
             }
@@ -100,6 +103,23 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.release(false);
     }
+}
+
+/// Undoes what was written for HTTP/2 on a request that came back unsent: it may go over a connection of the other
+/// kind next, or to another endpoint.
+pub(super) fn plain(request: &mut Request<RequestBody>) {
+    if request.version() != Version::HTTP_2 {
+        return;
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = None;
+    let authority = parts.authority.take();
+    if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    // A path alone is always a URI.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_11;
 }
 
 /// HTTP/2 says in `:scheme` and `:authority` what HTTP/1.1 says in `Host` (RFC 9113 section 8.3.1).

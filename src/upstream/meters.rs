@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
+use super::health::Condition;
 use crate::telemetry::metrics::{Metrics, Name};
 
 /// What became of a request to a backend.
@@ -33,6 +34,13 @@ const OUTCOMES: [&str; 7] = [
     "unreachable",
     "busy",
     "failed",
+];
+
+const CONDITIONS: [(Condition, &str); 4] = [
+    (Condition::Unknown, "unknown"),
+    (Condition::Healthy, "healthy"),
+    (Condition::Ejected, "ejected"),
+    (Condition::Unhealthy, "unhealthy"),
 ];
 
 /// What kind of exchange is open.
@@ -89,10 +97,13 @@ pub(crate) struct Meters {
     pub(super) idle: Gauge,
     pub(super) retried_unsent: Counter,
     pub(super) retried_idempotent: Counter,
+    pub(super) retried_elsewhere: Counter,
     durations: [Histogram; 7],
     open: [Gauge; 4],
     streams: [[Histogram; 8]; 4],
     pub(super) up: Gauge,
+    endpoints: [Gauge; 4],
+    pub(super) ejections: Counter,
     pub(super) checks_good: Counter,
     pub(super) checks_bad: Counter,
 }
@@ -125,6 +136,7 @@ impl Meters {
             idle: connections("idle"),
             retried_unsent: retries("not_sent"),
             retried_idempotent: retries("idempotent"),
+            retried_elsewhere: retries("other_endpoint"),
             durations: OUTCOMES.map(|outcome| {
                 metrics.histogram(
                     Name::UpstreamDuration,
@@ -148,6 +160,13 @@ impl Meters {
                 })
             }),
             up: metrics.gauge(Name::BackendUp, &[("backend", backend)]),
+            endpoints: CONDITIONS.map(|(_, state)| {
+                metrics.gauge(
+                    Name::BackendEndpoints,
+                    &[("backend", backend), ("state", state)],
+                )
+            }),
+            ejections: metrics.counter(Name::BackendEjections, &[("backend", backend)]),
             checks_good: checks("success"),
             checks_bad: checks("failure"),
         };
@@ -162,6 +181,19 @@ impl Meters {
     #[cfg(test)]
     pub(crate) fn for_test(metrics: &Metrics) -> Self {
         Self::new(metrics, "test", false)
+    }
+
+    /// Shows how many endpoints are in which condition.
+    pub(super) fn show_endpoints(&self, all: impl Iterator<Item = Condition>) {
+        let mut counts = [0_u32; 4];
+        for condition in all {
+            if let Some(at) = CONDITIONS.iter().position(|(each, _)| *each == condition) {
+                counts[at] += 1;
+            }
+        }
+        for (gauge, count) in self.endpoints.iter().zip(counts) {
+            gauge.set(f64::from(count));
+        }
     }
 
     pub(super) fn connected(&self, took: Duration) {

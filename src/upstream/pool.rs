@@ -1,4 +1,4 @@
-//! Connections to one backend: HTTP/1.1 connections last in, first out; HTTP/2 connections shared.
+//! Connections to one endpoint of a backend: HTTP/1.1 connections last in, first out; HTTP/2 connections shared.
 //!
 //! Idle HTTP/1.1 connections lie in a few stacks, one for each thread at best, so that threads seldom meet at a
 //! lock. The warmest connection is used first, and the coldest ages out.
@@ -59,7 +59,7 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
 }
 
-/// The connections of one backend.
+/// The connections of one endpoint.
 pub(super) struct Pool {
     connector: Connector,
     protocol: Protocol,
@@ -72,7 +72,31 @@ pub(super) struct Pool {
     /// One for each exchange under way on HTTP/1.1. An idle connection is always taken before a new one is
     /// opened, so this bounds the connections too.
     permits: Arc<Semaphore>,
+    /// Requests that have a connection or wait for one.
+    in_use: AtomicUsize,
     pub(super) meters: Arc<Meters>,
+}
+
+/// A request's claim to a connection: it counts from the moment that it asks for one, so that an endpoint that does not
+/// answer a connect does not look idle.
+pub(super) struct Claim(Arc<Pool>);
+
+impl Claim {
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.0
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What holds the place of an upgraded connection, which is never given back.
+pub(crate) struct Hold {
+    _permit: OwnedSemaphorePermit,
+    _claim: Claim,
 }
 
 struct Idle {
@@ -114,8 +138,19 @@ impl Pool {
             permits: Arc::new(Semaphore::new(
                 bounds.connections.min(Semaphore::MAX_PERMITS),
             )),
+            in_use: AtomicUsize::new(0),
             meters,
         }
+    }
+
+    /// How many requests have a connection or wait for one.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    fn claim(self: &Arc<Self>) -> Claim {
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Claim(Arc::clone(self))
     }
 
     /// How connections are made.
@@ -130,24 +165,27 @@ impl Pool {
 
     /// A connection, idle or new. `fresh` insists on a new one where connections are not shared.
     pub(super) async fn checkout(self: &Arc<Self>, fresh: bool) -> Result<Lease, PoolError> {
+        let claim = self.claim();
         if self.speaks.load(Ordering::Relaxed) != SPEAKS_H1
-            && let Some(lease) = self.shared_lease(fresh)?
+            && let Some((line, reused)) = self.shared_line(fresh)?
         {
-            return Ok(lease);
+            return Ok(Lease::new(line, reused, claim));
         }
         let permit = self.permit().await?;
         if !fresh && let Some(sender) = self.pop().await {
-            return Ok(Lease::new(Line::H1 { sender, permit }, true, self));
+            return Ok(Lease::new(Line::H1 { sender, permit }, true, claim));
         }
         // Boxed: seldom taken, and large with TLS in it.
-        Box::pin(self.open(permit)).await
+        let (line, reused) = Box::pin(self.open(permit)).await?;
+        Ok(Lease::new(line, reused, claim))
     }
 
     /// A connection of its own for an upgrade. It is never given back.
     pub(super) async fn checkout_upgradable(
         self: &Arc<Self>,
         connector: &Connector,
-    ) -> Result<(H1, OwnedSemaphorePermit), PoolError> {
+    ) -> Result<(H1, Hold), PoolError> {
+        let claim = self.claim();
         let permit = self.permit().await?;
         let io = Box::pin(self.dial(connector)).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
@@ -155,7 +193,11 @@ impl Pool {
         tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
         });
-        Ok((sender, permit))
+        let hold = Hold {
+            _permit: permit,
+            _claim: claim,
+        };
+        Ok((sender, hold))
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, PoolError> {
@@ -173,10 +215,11 @@ impl Pool {
         }
     }
 
-    async fn open(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, PoolError> {
+    /// A line on a new connection, and whether others have used that before.
+    async fn open(&self, permit: OwnedSemaphorePermit) -> Result<(Line, bool), PoolError> {
         if self.speaks.load(Ordering::Relaxed) == SPEAKS_H1 {
             let io = self.dial(&self.connector).await?;
-            return self.open_h1(io, permit).await;
+            return open_h1(io, permit).await;
         }
         // Until it is known that the server does not speak HTTP/2, only one connects and the others wait to
         // share its connection.
@@ -186,10 +229,10 @@ impl Pool {
         if self.speaks.load(Ordering::Relaxed) == SPEAKS_H1 {
             drop(gate);
             let io = self.dial(&self.connector).await?;
-            return self.open_h1(io, permit).await;
+            return open_h1(io, permit).await;
         }
-        if let Some(lease) = self.shared_lease(false)? {
-            return Ok(lease);
+        if let Some(shared) = self.shared_line(false)? {
+            return Ok(shared);
         }
         let io = self.dial(&self.connector).await?;
         if self.is_h2(&io) {
@@ -197,7 +240,7 @@ impl Pool {
             return self.open_h2(io).await;
         }
         self.speaks.store(SPEAKS_H1, Ordering::Relaxed);
-        self.open_h1(io, permit).await
+        open_h1(io, permit).await
     }
 
     async fn dial(&self, connector: &Connector) -> Result<Io, PoolError> {
@@ -209,22 +252,7 @@ impl Pool {
         Ok(io)
     }
 
-    async fn open_h1(
-        self: &Arc<Self>,
-        io: Io,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Lease, PoolError> {
-        let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-        // Ends when its sender is dropped (with the pool at the latest) or the server closes.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "A connection to a backend ended with an error.");
-            }
-        });
-        Ok(Lease::new(Line::H1 { sender, permit }, false, self))
-    }
-
-    async fn open_h2(self: &Arc<Self>, io: Io) -> Result<Lease, PoolError> {
+    async fn open_h2(&self, io: Io) -> Result<(Line, bool), PoolError> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(1 << 20)
@@ -246,11 +274,11 @@ impl Pool {
             used: Mutex::new(Instant::now()),
         });
         lock(&self.shared).push(Arc::clone(&shared));
-        Ok(self.lend(&shared, false))
+        Ok((lend(&shared), false))
     }
 
     /// A stream on a shared connection; `None` when a further connection has to be opened.
-    fn shared_lease(self: &Arc<Self>, fresh: bool) -> Result<Option<Lease>, PoolError> {
+    fn shared_line(&self, fresh: bool) -> Result<Option<(Line, bool)>, PoolError> {
         let mut list = lock(&self.shared);
         list.retain(|shared| !shared.sender.is_closed());
         if fresh {
@@ -261,22 +289,12 @@ impl Pool {
             .iter()
             .find(|shared| shared.streams.load(Ordering::Relaxed) < STREAMS)
         {
-            return Ok(Some(self.lend(free, true)));
+            return Ok(Some((lend(free), true)));
         }
         if list.len() >= self.bounds.connections {
             return Err(PoolError::Busy);
         }
         Ok(None)
-    }
-
-    fn lend(self: &Arc<Self>, shared: &Arc<Shared>, reused: bool) -> Lease {
-        shared.streams.fetch_add(1, Ordering::Relaxed);
-        *lock(&shared.used) = Instant::now();
-        let line = Line::H2 {
-            sender: shared.sender.clone(),
-            streams: Arc::clone(&shared.streams),
-        };
-        Lease::new(line, reused, self)
     }
 
     /// The warmest idle connection that still lives.
@@ -339,6 +357,26 @@ impl Drop for Pool {
         self.meters
             .idle
             .decrement(f64::from(u32::try_from(idle).unwrap_or(u32::MAX)));
+    }
+}
+
+async fn open_h1(io: Io, permit: OwnedSemaphorePermit) -> Result<(Line, bool), PoolError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    // Ends when its sender is dropped (with the pool at the latest) or the server closes.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "A connection to a backend ended with an error.");
+        }
+    });
+    Ok((Line::H1 { sender, permit }, false))
+}
+
+fn lend(shared: &Arc<Shared>) -> Line {
+    shared.streams.fetch_add(1, Ordering::Relaxed);
+    *lock(&shared.used) = Instant::now();
+    Line::H2 {
+        sender: shared.sender.clone(),
+        streams: Arc::clone(&shared.streams),
     }
 }
 

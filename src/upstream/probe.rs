@@ -1,8 +1,9 @@
-//! Active checks of a backend, on connections of their own so that a full pool does not look like a dead server.
+//! Active checks of a backend's endpoints, on connections of their own so that a full pool does not look like a dead server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -10,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{ConnectError, Io};
-use super::{Host, Upstream};
+use super::{Endpoint, Upstream};
 use crate::config::Span;
 use crate::http::RequestBody;
 
@@ -47,91 +48,111 @@ impl Upstream {
             .map_or(CONNECT_INTERVAL, |check| check.interval.0);
         let mut checks = ticks(every);
         let mut reaps = ticks((self.timeouts.keep_alive.0 / 2).min(Duration::from_secs(30)));
-        let mut known = None;
+        let mut known: Vec<Option<bool>> = vec![None; self.endpoints.len()];
         loop {
             tokio::select! {
                 () = until.cancelled() => return,
-                _ = reaps.tick() => self.pool.reap(),
+                _ = reaps.tick() => self.endpoints.iter().for_each(|each| each.pool.reap()),
                 _ = checks.tick() => {
+                    let all = self.endpoints.iter().zip(&mut known);
+                    let all = join_all(all.map(|(endpoint, known)| self.check(endpoint, known)));
                     tokio::select! {
                         () = until.cancelled() => return,
-                        () = self.check(&mut known) => {}
+                        _ = all => {}
                     }
                 }
             }
         }
     }
 
-    /// Connects and asks once, for `check-config --online`.
-    ///
-    /// # Errors
-    /// What was met, with the address.
-    pub async fn probe(&self) -> Result<(), String> {
-        let result = match &self.check {
-            Some(check) => self.ask(&check.path, check.timeout).await.and_then(judge),
-            // Whatever it answers: it is there and speaks HTTP.
-            None => self
-                .ask(self.place.base(), self.timeouts.connect)
-                .await
-                .map(|_| ()),
-        };
-        result.map_err(|error| error.to_string())
+    /// Connects to each endpoint and asks once, for `check-config --online`. Each result comes with its address.
+    pub async fn probe(&self) -> Vec<(String, Result<(), String>)> {
+        join_all(self.endpoints.iter().map(|endpoint| async move {
+            let result = match &self.check {
+                Some(check) => self
+                    .ask(endpoint, &check.path, check.timeout)
+                    .await
+                    .and_then(judge),
+                // Whatever it answers: it is there and speaks HTTP.
+                None => self
+                    .ask(endpoint, endpoint.place.base(), self.timeouts.connect)
+                    .await
+                    .map(|_| ()),
+            };
+            (
+                endpoint.place.address.to_string(),
+                result.map_err(|error| error.to_string()),
+            )
+        }))
+        .await
     }
 
     /// Checks once. `known` is what was logged last: what requests found in between is logged too.
-    async fn check(&self, known: &mut Option<bool>) {
+    async fn check(&self, endpoint: &Endpoint, known: &mut Option<bool>) {
+        let health = &endpoint.health;
         let result = if let Some(check) = &self.check {
-            let result = self.ask(&check.path, check.timeout).await.and_then(judge);
-            self.health.checked(result.is_ok());
+            let result = self
+                .ask(endpoint, &check.path, check.timeout)
+                .await
+                .and_then(judge);
+            health.checked(result.is_ok());
             result
         } else {
-            let result = self.connect(self.timeouts.connect).await.map(drop);
-            self.health.connected(result.is_ok());
+            let result = connect(endpoint, self.timeouts.connect).await.map(drop);
+            health.connected(result.is_ok());
             result
         };
         match &result {
             Ok(()) => self.meters.checks_good.increment(1),
             Err(_) => self.meters.checks_bad.increment(1),
         }
-        let is = self.health.is_up();
+        self.show();
+        let is = health.is_up();
         if *known == is {
             return;
         }
         *known = is;
+        let address = &endpoint.place.address;
         match (is, result) {
-            (Some(true), _) => tracing::info!(backend = %self.name, "The backend answers."),
+            (Some(true), _) => {
+                tracing::info!(backend = %self.name, endpoint = %address, "The backend answers.");
+            }
             (_, Err(error)) => {
-                tracing::warn!(backend = %self.name, %error, "The backend does not answer.");
+                tracing::warn!(backend = %self.name, endpoint = %address, %error, "The backend does not answer.");
             }
             (_, Ok(())) => {
-                tracing::warn!(backend = %self.name, "The backend takes connections, but requests fail.");
+                tracing::warn!(backend = %self.name, endpoint = %address, "The backend takes connections, but requests fail.");
             }
         }
     }
 
-    async fn connect(&self, within: Span) -> Result<Io, ProbeError> {
-        timeout(within.0, self.pool.connector().connect())
-            .await
-            .map_err(|_| ProbeError::Slow(within))?
-            .map_err(Into::into)
-    }
-
-    async fn ask(&self, path: &str, within: Span) -> Result<StatusCode, ProbeError> {
-        timeout(within.0, Box::pin(self.ask_unbounded(path, within)))
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        within: Span,
+    ) -> Result<StatusCode, ProbeError> {
+        let asking = Box::pin(self.ask_unbounded(endpoint, path, within));
+        timeout(within.0, asking)
             .await
             .unwrap_or(Err(ProbeError::Slow(within)))
     }
 
-    async fn ask_unbounded(&self, path: &str, within: Span) -> Result<StatusCode, ProbeError> {
-        let io = self.connect(within).await?;
-        let h2 = self.pool.is_h2(&io);
-        let host = match &self.host {
-            Host::Fixed(host) => host.as_bytes(),
-            Host::Client => self.place.authority.as_str().as_bytes(),
-        };
+    async fn ask_unbounded(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        within: Span,
+    ) -> Result<StatusCode, ProbeError> {
+        let io = connect(endpoint, within).await?;
+        let h2 = endpoint.pool.is_h2(&io);
+        let place = &endpoint.place;
+        let host = endpoint
+            .host()
+            .map_or(place.authority.as_str().as_bytes(), HeaderValue::as_bytes);
         let uri = http::Uri::builder().path_and_query(path);
         let uri = if h2 {
-            uri.scheme(self.place.scheme.clone()).authority(host)
+            uri.scheme(place.scheme.clone()).authority(host)
         } else {
             uri
         };
@@ -166,6 +187,13 @@ impl Upstream {
         };
         Ok(response.status())
     }
+}
+
+async fn connect(endpoint: &Endpoint, within: Span) -> Result<Io, ProbeError> {
+    timeout(within.0, endpoint.pool.connector().connect())
+        .await
+        .map_err(|_| ProbeError::Slow(within))?
+        .map_err(Into::into)
 }
 
 /// Below 500 is up, 404 too: the server answers, whether it knows the path or not.

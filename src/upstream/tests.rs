@@ -113,7 +113,7 @@ async fn a_connect_decides_when_no_check_is_set() {
             .render()
             .contains("mcp_proxy_backend_up{backend=\"b\"} 1")
     );
-    upstream.probe().await.unwrap();
+    assert!(upstream.probe().await[0].1.is_ok());
     task.abort();
 }
 
@@ -139,7 +139,7 @@ async fn a_check_by_path_takes_404_for_up_and_500_for_down() {
             "{status}: {}",
             metrics.render()
         );
-        assert_eq!(upstream.probe().await.is_ok(), up, "{status}");
+        assert_eq!(upstream.probe().await[0].1.is_ok(), up, "{status}");
         task.abort();
     }
 }
@@ -152,7 +152,7 @@ async fn a_backend_that_is_not_there_is_down() {
         .unwrap();
     let (upstream, _) = upstream(&format!("{{ name: b, upstream: 'http://{gone}/mcp' }}"));
     until(&upstream, Some(false)).await;
-    let error = upstream.probe().await.unwrap_err();
+    let error = upstream.probe().await.remove(0).1.unwrap_err();
     assert!(error.contains(&gone.to_string()), "{error}");
 }
 
@@ -186,4 +186,101 @@ async fn idle_connections_are_let_go() {
     assert!(!idle());
     ended.cancel();
     watch.await.unwrap();
+}
+
+fn asking() -> http::Request<crate::http::RequestBody> {
+    http::Request::new(crate::http::RequestBody::Empty)
+}
+
+/// What belongs to an endpoint goes there, whatever is thought of its health, and nowhere else.
+#[tokio::test]
+async fn a_session_stays_at_its_endpoint() {
+    let (one, first) = server("204 N").await;
+    let (two, second) = server("503 S").await;
+    let gone = "http://127.0.0.1:1/x";
+    let urls = [format!("http://{one}/x"), format!("http://{two}/x")];
+    let (upstream, metrics) = upstream(&format!(
+        "{{ name: b, endpoints: ['{}', '{}', '{gone}'] }}",
+        urls[0], urls[1]
+    ));
+    for _ in 0..6 {
+        for (url, status) in urls.iter().zip([204, 503]) {
+            let tag = EndpointTag::of(url);
+            let answer = upstream.exchange(asking(), None, Pick::Only(tag)).await;
+            let answer = answer.ok().unwrap();
+            assert_eq!(
+                (answer.response.status().as_u16(), answer.endpoint),
+                (status, tag)
+            );
+        }
+        let only = Pick::Only(EndpointTag::of(gone));
+        let refused = upstream.exchange(asking(), None, only).await;
+        assert!(matches!(refused, Err(ExchangeError::Unreachable(_))));
+    }
+    assert!(
+        metrics.render().contains("reason=\"other_endpoint\"} 0"),
+        "never tried elsewhere"
+    );
+    let unknown = Pick::Only(EndpointTag::of("http://127.0.0.1:2/x"));
+    let refused = upstream.exchange(asking(), None, unknown).await;
+    assert!(matches!(refused, Err(ExchangeError::NoEndpoint)));
+    first.abort();
+    second.abort();
+}
+
+#[tokio::test]
+async fn endpoints_that_stay_keep_their_connections_and_health() {
+    let (one, first) = server("204 N").await;
+    let config = |more: &str| {
+        backend(&format!(
+            "{{ name: b, endpoints: ['http://{one}/x', {more}] }}"
+        ))
+    };
+    let metrics = Metrics::new();
+    let before = Upstream::new(&config("'http://127.0.0.1:1/x'"), &metrics).unwrap();
+    let tag = EndpointTag::of(&format!("http://{one}/x"));
+    let answer = before.exchange(asking(), None, Pick::Only(tag)).await;
+    answer.ok().unwrap().lease.finish();
+    let after = Upstream::with_endpoints_of(&before, &config("'http://127.0.0.1:2/x'")).unwrap();
+    assert!(Arc::ptr_eq(
+        before.endpoint(tag).unwrap(),
+        after.endpoint(tag).unwrap()
+    ));
+    assert_eq!(after.is_up(), Some(true));
+    assert!(
+        after
+            .endpoint(EndpointTag::of("http://127.0.0.1:1/x"))
+            .is_none()
+    );
+    first.abort();
+}
+
+#[tokio::test]
+async fn checks_find_each_endpoint() {
+    let (one, first) = server("204 N").await;
+    let (two, second) = server("500 E").await;
+    let (upstream, metrics) = upstream(&format!(
+        "{{ name: b, endpoints: ['http://{one}', 'http://{two}'], health: {{ path: /h }} }}"
+    ));
+    until(&upstream, Some(true)).await;
+    let shown = metrics.render();
+    for line in [
+        "mcp_proxy_backend_endpoints{backend=\"b\",state=\"healthy\"} 1",
+        "mcp_proxy_backend_endpoints{backend=\"b\",state=\"unhealthy\"} 1",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let probed = upstream.probe().await;
+    assert_eq!(probed[0].0, one.to_string());
+    assert!(probed[0].1.is_ok() && probed[1].1.is_err());
+    for _ in 0..4 {
+        let answer = upstream.exchange(asking(), None, Pick::Any).await;
+        assert_eq!(
+            answer.ok().unwrap().response.status(),
+            204,
+            "the one that is well"
+        );
+    }
+    first.abort();
+    second.abort();
 }

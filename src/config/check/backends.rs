@@ -38,15 +38,12 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
             format!("`{name}` is not a name; use at most 63 letters, digits, `-`, `_` and `.`"),
         );
     }
-    match upstream(&backend.upstream) {
-        Err(message) => checker.add(format!("{at}.upstream"), message),
-        Ok(https) => {
-            let some_tls = backend.tls.ca_file.is_some()
-                || backend.tls.cert_file.is_some()
-                || backend.tls.server_name.is_some();
-            if some_tls && !https {
-                checker.add(format!("{at}.tls"), "the upstream is not https, so this would have no effect; write https://, or remove it");
-            }
+    if let Some(false) = addresses(checker, at, backend) {
+        let some_tls = backend.tls.ca_file.is_some()
+            || backend.tls.cert_file.is_some()
+            || backend.tls.server_name.is_some();
+        if some_tls {
+            checker.add(format!("{at}.tls"), "the address is not https, so this would have no effect; write https://, or remove it");
         }
     }
     if let HostPolicy::Literal(host) = &backend.host
@@ -98,7 +95,11 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
             "0 connections can do nothing; write at least 1",
         );
     }
-    if backend.protocol == Protocol::Http2 && backend.upstream.starts_with("http://") {
+    if backend.protocol == Protocol::Http2
+        && backend
+            .addresses()
+            .any(|address| address.starts_with("http://"))
+    {
         checker.warn(format!("{at}: HTTP/2 without TLS is spoken by prior knowledge; a backend that speaks HTTP/1.1 only cannot answer"));
     }
     for (name, value) in &backend.headers {
@@ -117,6 +118,83 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
             );
         }
     }
+}
+
+/// Endpoints of one backend at most: the choice among them is made on one word of bits.
+const MAX_ENDPOINTS: usize = 64;
+
+/// Checks the addresses; tells whether they are https, when they are right.
+fn addresses(checker: &mut Checker, at: &str, backend: &Backend) -> Option<bool> {
+    match (&backend.upstream, backend.endpoints.len()) {
+        // A value that was dropped has been named already.
+        (None, 0) => {
+            if checker.is_whole(&format!("{at}.upstream"))
+                && checker.is_whole(&format!("{at}.endpoints"))
+            {
+                checker.add(
+                    format!("{at}.upstream"),
+                    "the backend has no address; write `upstream`, or `endpoints` for several",
+                );
+            }
+            return None;
+        }
+        (Some(_), 1..) => {
+            checker.add(
+                format!("{at}.endpoints"),
+                "the backend has `upstream` too; write all addresses here and remove `upstream`",
+            );
+            return None;
+        }
+        (None, count) if count > MAX_ENDPOINTS => checker.add(
+            format!("{at}.endpoints"),
+            format!("{count} endpoints are too many; write {MAX_ENDPOINTS} at most, or a name behind which a balancer stands"),
+        ),
+        _ => {}
+    }
+    let mut first: Option<(bool, &str)> = None;
+    let mut seen = std::collections::HashSet::new();
+    for (i, address) in backend.addresses().enumerate() {
+        let key = if backend.upstream.is_some() {
+            format!("{at}.upstream")
+        } else {
+            format!("{at}.endpoints[{i}]")
+        };
+        if !seen.insert(address) {
+            checker.add(&key, format!("`{address}` stands here twice; remove one"));
+            continue;
+        }
+        match upstream(address) {
+            Err(message) => checker.add(key, message),
+            Ok(https) => {
+                let path = path_of(address);
+                let (https_of_first, path_of_first) = *first.get_or_insert((https, path));
+                if https != https_of_first {
+                    checker.add(
+                        &key,
+                        "one endpoint is https and another is not; they must all be the same kind",
+                    );
+                }
+                if path != path_of_first {
+                    checker.add(
+                        &key,
+                        format!("the path `{path}` differs from `{path_of_first}` of the first endpoint; requests go to one path, whichever endpoint they reach"),
+                    );
+                }
+            }
+        }
+    }
+    first.map(|(https, _)| https)
+}
+
+/// The path of an address that was found to be one.
+fn path_of(address: &str) -> &str {
+    let found = match address.strip_prefix("unix:") {
+        Some(rest) => rest.split_once(':').map(|(_, path)| path),
+        None => address
+            .split_once("://")
+            .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..])),
+    };
+    found.filter(|path| !path.is_empty()).unwrap_or("/")
 }
 
 /// Whether a header name is one, and not one of those that the proxy governs. `_` counts as `-`, as in backends.

@@ -21,7 +21,10 @@ fn the_environment_alone_is_enough() {
     .unwrap();
     let config = &loaded.config;
     assert!(loaded.files.is_empty());
-    assert_eq!(config.backends[0].upstream, "http://mcp-server:3000");
+    assert_eq!(
+        config.backends[0].upstream.as_deref(),
+        Some("http://mcp-server:3000")
+    );
     assert_eq!(
         (
             config.routes[0].path.as_str(),
@@ -58,7 +61,10 @@ fn an_api_key_alone_is_enough() {
         key.digest(),
         Some(crate::secret::Digest::of("0123456789abcdef"))
     );
-    assert_eq!(loaded.config.backends[0].upstream, "http://h:81");
+    assert_eq!(
+        loaded.config.backends[0].upstream.as_deref(),
+        Some("http://h:81")
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Facts, Rewriter, Rewritten};
 use crate::clock::Ambient;
 use crate::keys::{KeyRing, Purpose};
+use crate::upstream::EndpointTag;
 
 /// Passes a stream through a rewriter in pieces of `piece` bytes; tells whether its first event was refused.
 pub(crate) fn is_refused(stream: &[u8], piece: usize) -> bool {
@@ -23,6 +24,8 @@ pub(crate) fn is_refused(stream: &[u8], piece: usize) -> bool {
             "https://mcp.example.com".into(),
         ],
         base: "/base".to_owned(),
+        endpoint: EndpointTag::of("http://10.0.0.1:3000"),
+        sticks: false,
         held: Vec::new(),
     };
     for piece in stream.chunks(piece.max(1)) {

@@ -18,6 +18,8 @@ fn rewriter(prefix: &str, subtree: bool, base: &str) -> Rewriter {
             "https://mcp.example.com".into(),
         ],
         base: base.to_owned(),
+        endpoint: EndpointTag::of("http://10.0.0.1:3000"),
+        sticks: false,
         held: Vec::new(),
     }
 }

@@ -89,12 +89,14 @@ catalogue! {
     ResponseBytes = "mcp_proxy_response_bytes_total", Counter, ["route"], "Bytes of answer bodies.";
     ActiveConnections = "mcp_active_connections", Gauge, ["kind", "backend"], "Exchanges open towards backends, by kind.";
     StreamDuration = "mcp_proxy_stream_duration_seconds", Histogram, ["backend", "kind", "close_reason"], "Life of event streams and WebSockets.";
-    BackendUp = "mcp_proxy_backend_up", Gauge, ["backend"], "1 while the backend answers, 0 while it does not.";
+    BackendUp = "mcp_proxy_backend_up", Gauge, ["backend"], "1 while the backend answers at one endpoint at least, 0 while it does not.";
+    BackendEndpoints = "mcp_proxy_backend_endpoints", Gauge, ["backend", "state"], "Endpoints of a backend: `healthy`, `unhealthy` by the last check, `ejected` for a while because requests failed, `unknown` before the first look.";
+    BackendEjections = "mcp_proxy_backend_ejections_total", Counter, ["backend"], "Endpoints that were left out for a while because requests failed.";
     BackendHealthChecks = "mcp_proxy_backend_health_checks_total", Counter, ["backend", "result"], "Active health checks.";
     UpstreamDuration = "mcp_proxy_upstream_request_duration_seconds", Histogram, ["backend", "outcome"], "Time from sending a request to a backend until the head of its answer.";
     UpstreamConnect = "mcp_proxy_upstream_connect_duration_seconds", Histogram, ["backend", "tls"], "Time to connect to a backend.";
     UpstreamConnections = "mcp_proxy_upstream_connections", Gauge, ["backend", "state"], "Connections to a backend.";
-    UpstreamRetries = "mcp_proxy_upstream_retries_total", Counter, ["backend", "reason"], "Requests sent again on a fresh connection because they provably never left.";
+    UpstreamRetries = "mcp_proxy_upstream_retries_total", Counter, ["backend", "reason"], "Requests sent again: on a fresh connection, because they provably never left (`not_sent`) or their method allows it (`idempotent`), or to another endpoint because no connection was had to the first (`other_endpoint`).";
     AuthRequests = "mcp_proxy_auth_requests_total", Counter, ["provider", "flow", "result", "reason"], "Authentications.";
     AuthCallbackDuration = "mcp_proxy_auth_callback_duration_seconds", Histogram, ["provider", "result"], "Time to finish a login after the provider sent the browser back.";
     TokenValidationDuration = "mcp_proxy_token_validation_duration_seconds", Histogram, ["kind"], "Time to verify a bearer token.";
