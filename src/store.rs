@@ -49,6 +49,8 @@ pub enum Space {
     Replay,
     /// From when on logins of a subject count again.
     Revoked,
+    /// Index sets of the MCP sessions that a person, or a backend, has.
+    McpSession,
 }
 
 impl Space {
@@ -65,6 +67,7 @@ impl Space {
             Self::Consent => "consent",
             Self::Replay => "replay",
             Self::Revoked => "revoked",
+            Self::McpSession => "mcp-session",
         }
     }
 }
@@ -173,6 +176,15 @@ pub trait Store: Send + Sync + 'static {
         index: &'a Key,
         now: Timestamp,
     ) -> BoxFuture<'a, Outcome<Vec<String>>>;
+    /// Adds a member to an index until `until`, or sets its end anew, unless `limit` other living ones are there: then
+    /// `false`. One atomic step, so that several callers at once never go beyond the limit.
+    fn index_admit<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Outcome<bool>>;
     /// Removes a member.
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>>;
     /// Tells every replica (this one too).

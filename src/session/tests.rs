@@ -119,6 +119,15 @@ impl Store for Shared {
     ) -> BoxFuture<'a, Outcome<Vec<String>>> {
         pass!(self, self.inner.index_list(index, now))
     }
+    fn index_admit<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Outcome<bool>> {
+        pass!(self, self.inner.index_admit(index, member, until, limit))
+    }
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>> {
         pass!(self, self.inner.index_remove(index, member))
     }

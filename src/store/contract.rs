@@ -24,6 +24,7 @@ pub(crate) async fn holds(store: Arc<dyn Store>) {
     exactly_one_wins(&store).await;
     indexes_list_the_living(&*store).await;
     indexes_are_bounded(&*store).await;
+    only_so_many_are_admitted(&store).await;
     everybody_hears(&*store).await;
     store.ping().await.unwrap();
 }
@@ -296,6 +297,41 @@ async fn indexes_are_bounded(store: &dyn Store) {
         .collect();
     let expected: HashSet<String> = (5..members).map(|n| n.to_string()).collect();
     assert_eq!(listed, expected, "those that expire first go first");
+}
+
+async fn only_so_many_are_admitted(store: &Arc<dyn Store>) {
+    let (index, other) = (fresh(Space::McpSession), fresh(Space::McpSession));
+    let now = Ambient::system().now();
+    let long = now.plus(MINUTE);
+    let admit = async |member: &str, until, limit| {
+        store
+            .index_admit(&index, member, until, limit)
+            .await
+            .unwrap()
+    };
+    assert!(admit("a", long, 2).await);
+    assert!(admit("b", now.plus(Duration::from_millis(50)), 2).await);
+    assert!(!admit("c", long, 1).await, "one is there, and may be");
+    assert!(admit("a", long, 1).await, "it is there already");
+    assert!(store.index_admit(&other, "c", long, 1).await.unwrap());
+    // What has ended counts no more, nor what was removed.
+    until(|| async { admit("c", long, 2).await }).await;
+    assert!(!admit("d", long, 2).await);
+    store.index_remove(&index, "c").await.unwrap();
+    assert!(admit("d", long, 2).await);
+    let listed: HashSet<String> = store
+        .index_list(&index, now)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
+    assert_eq!(listed, HashSet::from(["a".into(), "d".into()]));
+    let key = fresh(Space::McpSession);
+    let admitted = race(store, &key, |store, key, n| async move {
+        let member = n.to_string();
+        store.index_admit(&key, &member, long, 5).await.unwrap()
+    });
+    assert_eq!(admitted.await, 5, "index_admit");
 }
 
 async fn everybody_hears(store: &dyn Store) {

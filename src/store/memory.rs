@@ -26,6 +26,8 @@ mod shelf;
 pub struct MemoryStore {
     shelves: [Mutex<Shelf<Stored>>; 9],
     indexes: Mutex<Shelf<Members>>,
+    /// Apart, so that a flood of MCP sessions does not push out what a login is found by.
+    mcp_sessions: Mutex<Shelf<Members>>,
     channels: Mutex<HashMap<Box<str>, broadcast::Sender<String>>>,
     ambient: Ambient,
 }
@@ -55,6 +57,7 @@ impl MemoryStore {
             ],
             // One index for the subject and one for the provider's session of each login.
             indexes: Mutex::new(Shelf::new(sessions.saturating_mul(4))),
+            mcp_sessions: Mutex::new(Shelf::new(sessions)),
             channels: Mutex::new(HashMap::new()),
             ambient,
         }
@@ -71,7 +74,9 @@ impl MemoryStore {
             Space::Consent => 6,
             Space::Replay => 7,
             Space::Revoked => 8,
-            Space::Index => return Err(Unavailable("an index holds members, not a record".into())),
+            Space::Index | Space::McpSession => {
+                return Err(Unavailable("an index holds members, not a record".into()));
+            }
         };
         Ok(lock(&self.shelves[at]))
     }
@@ -137,9 +142,27 @@ impl MemoryStore {
         Ok(ours)
     }
 
+    fn sets(&self, space: Space) -> MutexGuard<'_, Shelf<Members>> {
+        lock(match space {
+            Space::McpSession => &self.mcp_sessions,
+            _ => &self.indexes,
+        })
+    }
+
+    fn index_admit_now(&self, index: &Key, member: &str, until: Timestamp, limit: u32) -> bool {
+        let now = self.ambient.now();
+        let mut indexes = self.sets(index.space);
+        let mut members = indexes.remove(&index.id, now).unwrap_or_default();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let admitted = members.admit(member, until, now, limit);
+        let ends = members.ends();
+        indexes.insert(&index.id, members, ends, now);
+        admitted
+    }
+
     fn index_add_now(&self, index: &Key, member: &str, until: Timestamp) {
         let now = self.ambient.now();
-        let mut indexes = lock(&self.indexes);
+        let mut indexes = self.sets(index.space);
         let mut members = indexes.remove(&index.id, now).unwrap_or_default();
         members.add(member, until, now);
         let ends = members.ends();
@@ -148,7 +171,7 @@ impl MemoryStore {
 
     fn index_remove_now(&self, index: &Key, member: &str) {
         let now = self.ambient.now();
-        let mut indexes = lock(&self.indexes);
+        let mut indexes = self.sets(index.space);
         if let Some(mut members) = indexes.remove(&index.id, now) {
             members.remove(member);
             let ends = members.ends();
@@ -239,11 +262,21 @@ impl Store for MemoryStore {
         index: &'a Key,
         now: Timestamp,
     ) -> BoxFuture<'a, Outcome<Vec<String>>> {
-        let mut indexes = lock(&self.indexes);
+        let mut indexes = self.sets(index.space);
         let members = indexes
             .get(&index.id, self.ambient.now())
             .map(|members| members.living(now));
         ready(Ok(members.unwrap_or_default())).boxed()
+    }
+
+    fn index_admit<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Outcome<bool>> {
+        ready(Ok(self.index_admit_now(index, member, until, limit))).boxed()
     }
 
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>> {
@@ -279,7 +312,7 @@ impl Store for MemoryStore {
     fn count(&self, space: Space) -> BoxFuture<'_, Outcome<Option<u64>>> {
         let now = self.ambient.now();
         let count = match space {
-            Space::Index => Ok(lock(&self.indexes).len(now)),
+            Space::Index | Space::McpSession => Ok(self.sets(space).len(now)),
             _ => self.shelf(space).map(|mut records| records.len(now)),
         };
         ready(count.map(|count| u64::try_from(count).ok())).boxed()

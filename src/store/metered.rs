@@ -262,6 +262,21 @@ impl<S: Store> Store for Metered<S> {
         .boxed()
     }
 
+    fn index_admit<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Outcome<bool>> {
+        self.watch(
+            Kind::Index,
+            self.inner.index_admit(index, member, until, limit),
+            |room| precedence(*room),
+        )
+        .boxed()
+    }
+
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>> {
         self.watch(Kind::Index, self.inner.index_remove(index, member), |()| {
             Result::Ok

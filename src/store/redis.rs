@@ -140,6 +140,8 @@ pub async fn probe(config: &Redis) -> Result<(), ConnectError> {
     expire.arg(ttl);
     let mut add = store.eval(INDEX_ADD, &index);
     add.arg(now + 10_000).arg("probe").arg(now).arg(MAX_MEMBERS);
+    let mut admit = store.eval(INDEX_ADMIT, &index);
+    admit.arg(now + 10_000).arg("probe").arg(now).arg(1);
     let mut list = store.command("ZRANGEBYSCORE", &index);
     list.arg(now).arg("+inf").arg("LIMIT").arg(0).arg(1);
     let mut remove = store.command("ZREM", &index);
@@ -150,7 +152,9 @@ pub async fn probe(config: &Redis) -> Result<(), ConnectError> {
         store.command("GET", &record),
         store.command("GETDEL", &record),
     );
-    for command in [put, set, get, expire, take, add, list, remove, publish] {
+    for command in [
+        put, set, get, expire, take, add, admit, list, remove, publish,
+    ] {
         link.ask::<Value>(&command)
             .await
             .map_err(|error| ConnectError::driver("the configured address", &error))?;
@@ -282,6 +286,25 @@ impl Store for RedisStore {
         .boxed()
     }
 
+    fn index_admit<'a>(
+        &'a self,
+        index: &'a Key,
+        member: &'a str,
+        until: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Outcome<bool>> {
+        async move {
+            let mut command = self.eval(INDEX_ADMIT, index);
+            command
+                .arg(until.as_millis())
+                .arg(member)
+                .arg(self.ambient.now().as_millis())
+                .arg(limit);
+            Ok(self.wires.script::<i64>(&command).await? == 1)
+        }
+        .boxed()
+    }
+
     fn index_remove<'a>(&'a self, index: &'a Key, member: &'a str) -> BoxFuture<'a, Outcome<()>> {
         async move {
             let mut command = self.command("ZREM", index);
@@ -379,4 +402,18 @@ local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 if last[2] then
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(last[2]) - tonumber(ARGV[3]) + 60000))
 end
+return 1";
+
+/// Like [`INDEX_ADD`], but adds nothing new where as many as may be are there. Whether the member is there shows in an
+/// increment by nothing, and how many are there in the place of the last that may be: both need no further command to
+/// be permitted.
+const INDEX_ADMIT: &str = "\
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+local last = tonumber(ARGV[4]) - 1
+if not redis.call('ZADD', KEYS[1], 'XX', 'INCR', 0, ARGV[2]) and #redis.call('ZRANGE', KEYS[1], last, last) > 0 then
+  return 0
+end
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+local longest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(longest[2]) - tonumber(ARGV[3]) + 60000))
 return 1";

@@ -28,6 +28,22 @@ impl Members {
         }
     }
 
+    /// Adds a member or sets its end anew; `false` when `limit` other living ones are there.
+    pub(super) fn admit(
+        &mut self,
+        member: &str,
+        until: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> bool {
+        self.0.retain(|_, until| *until > now);
+        if self.0.len() >= limit && !self.0.contains_key(member) {
+            return false;
+        }
+        self.0.insert(member.into(), until);
+        true
+    }
+
     pub(super) fn remove(&mut self, member: &str) {
         self.0.remove(member);
     }
