@@ -24,6 +24,7 @@ use crate::admin::{Control, ControlListener, Health, MetricsListener};
 use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
 use crate::listen::{Drain, Listeners};
+use crate::mcp::session::Ledger;
 use crate::proxy::Proxy;
 use crate::revocation::Revocations;
 use crate::session::keyring::{KeyRingError, key_ring};
@@ -57,6 +58,7 @@ struct Lasting {
     store: Arc<dyn Store>,
     store_state: Arc<watch::StoreState>,
     revocations: Arc<Revocations>,
+    mcp_sessions: Arc<Ledger>,
     listeners: Listeners,
     drain: Drain,
     tracker: TaskTracker,
@@ -118,8 +120,10 @@ impl Running {
         .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
         let traces = traces::start(&config, &ambient, &metrics)?;
         let revocations = Revocations::new(Arc::clone(&store), ambient.clone());
+        let mcp_sessions = Ledger::new(Arc::clone(&store), ambient.clone());
         let lasting = Arc::new(Lasting {
             revocations,
+            mcp_sessions,
             ambient,
             metrics,
             health,

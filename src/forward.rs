@@ -162,7 +162,8 @@ impl Forwarder {
             .await
             .map_err(|error| reject(&error, limit))?;
         if let Some(session) = errand.session {
-            session.arrive(answer.response.headers_mut(), answer.endpoint.to_bytes())?;
+            let (status, endpoint) = (answer.response.status(), answer.endpoint.to_bytes());
+            session.arrive(status, answer.response.headers_mut(), endpoint)?;
         }
         let relayed = Relayed {
             upstream,
@@ -177,6 +178,7 @@ impl Forwarder {
             drain: &self.drain,
             ends: self.ends(identity, inbound),
             leave,
+            session: errand.session,
             revocations: &self.revocations,
             endpoint: base.and_then(|base| {
                 self.endpoints.rewriter(

@@ -19,7 +19,7 @@ use tokio_util::sync::DropGuard;
 
 use self::record::Flight;
 use crate::admin::Health;
-use crate::authn::{Authn, Caller};
+use crate::authn::{Authn, Caller, Credential};
 use crate::authz::Policy;
 use crate::clock::Ambient;
 use crate::config::backend::UnknownNames;
@@ -31,7 +31,7 @@ use crate::issuer::Issuer;
 use crate::listen::Handler;
 use crate::mcp::Message;
 use crate::mcp::edge::{self, Edge};
-use crate::mcp::session::Sessions;
+use crate::mcp::session::{Owner, Sessions};
 use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
@@ -222,13 +222,9 @@ impl Proxy {
         flight.bytes_in = bytes.len() as u64;
         flight.message = Message::read(&parts.headers, &bytes)?;
         flight.called();
-        let who = match &caller {
-            Caller::Anonymous => None,
-            Caller::Known(identity) => Some(&identity.claims().subject),
-        };
-        let session = snapshot.sessions.enter(
+        let mut session = snapshot.sessions.enter(
             target.route().index,
-            who,
+            owner(&caller),
             &parts.method,
             &parts.headers,
             &flight.message,
@@ -242,6 +238,10 @@ impl Proxy {
                 return Ok(response);
             }
         };
+        if session.begins() {
+            // Boxed: seldom taken, and it would make room for itself in every request's task.
+            Box::pin(session.admit()).await?;
+        }
         let body = if bytes.is_empty() {
             RequestBody::Empty
         } else {
@@ -296,6 +296,20 @@ impl Handler for Proxy {
         let snapshot = self.snapshot.load();
         let inbound = Inbound::new(&self.ambient, conn, &head.headers, &snapshot.trusted);
         led_away::record(inbound, head, status, &self.access);
+    }
+}
+
+/// Whose MCP sessions a caller may use.
+fn owner(caller: &Caller) -> Owner<'_> {
+    match caller {
+        Caller::Anonymous => Owner::Nobody,
+        Caller::Known(identity) => {
+            let subject = &identity.claims().subject;
+            match identity.credential() {
+                Credential::Bypass => Owner::Everybody(subject),
+                _ => Owner::One(subject),
+            }
+        }
     }
 }
 

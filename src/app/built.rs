@@ -179,7 +179,13 @@ pub(super) fn build(
             &lasting.revocations,
             lasting.drain.streams.clone(),
         ),
-        sessions: McpSessions::new(config, keys, ambient.clone()),
+        sessions: McpSessions::new(
+            config,
+            keys,
+            ambient.clone(),
+            Arc::clone(&lasting.mcp_sessions),
+            metrics,
+        ),
         requests: Arc::new(RequestMetrics::new(metrics, names)),
         bounds: Bounds {
             mcp_body: config.mcp.max_body.as_usize(),

@@ -34,6 +34,8 @@ pub(super) fn all(lasting: &Arc<Lasting>) {
     lasting
         .tracker
         .spawn(async move { revocations.run(end).await });
+    let (sessions, end) = (Arc::clone(&lasting.mcp_sessions), lasting.end.clone());
+    lasting.tracker.spawn(sessions.run(end));
     store(lasting);
 }
 

@@ -46,6 +46,10 @@ pub struct Backend {
     /// Connections to each endpoint at once; further requests wait `timeouts.connect`, then are 503.
     #[serde(default = "default_connections")]
     pub max_connections: u32,
+    /// MCP sessions that this backend may have at once, of all callers over all replicas; a further `initialize` is
+    /// 503. Unset: no limit.
+    #[serde(default)]
+    pub max_sessions: Option<u32>,
     /// Headers added to every request to this backend. A value may be a secret source.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretRef>,

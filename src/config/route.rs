@@ -108,6 +108,16 @@ pub struct Mcp {
     pub keep_alive: Span,
     /// Longest life of a stream that was opened with a foreign token or an API key.
     pub max_stream_age: Span,
+    /// How many sessions a person may have and how long idle ones count, in one word: `low` for few callers (20
+    /// sessions, 10 min), `default` (15, 10 min), or `high` for many (12, 5 min). The keys below win over it.
+    pub preset: Preset,
+    /// Sessions of the revisions up to 2025-11-25 that one person or API key may have at once, over all routes and
+    /// replicas; a further `initialize` is 503. `0` is no limit. Unset: by `preset`.
+    pub max_sessions_per_user: Option<u32>,
+    /// A session that was idle for this long stops counting; its id goes on working. Unset: by `preset`.
+    pub session_timeout: Option<Span>,
+    /// How long a session id works after it was given out.
+    pub session_lifetime: Span,
     /// Browser origins, besides `public_url` and loopback, that may call MCP routes.
     pub allowed_origins: Vec<String>,
 }
@@ -118,9 +128,46 @@ impl Default for Mcp {
             max_body: ByteSize(4 << 20),
             keep_alive: Span::secs(15),
             max_stream_age: Span::secs(3600),
+            preset: Preset::Default,
+            max_sessions_per_user: None,
+            session_timeout: None,
+            session_lifetime: Span::secs(24 * 3600),
             allowed_origins: Vec::new(),
         }
     }
+}
+
+impl Mcp {
+    /// Sessions that a person may have at once; `None`: as many as they like.
+    pub fn sessions_per_user(&self) -> Option<u32> {
+        let limit = self.max_sessions_per_user.unwrap_or(match self.preset {
+            Preset::Low => 20,
+            Preset::Default => 15,
+            Preset::High => 12,
+        });
+        (limit > 0).then_some(limit)
+    }
+
+    /// How long an idle session counts.
+    pub fn idle_session_counts(&self) -> Span {
+        self.session_timeout.unwrap_or(match self.preset {
+            Preset::Low | Preset::Default => Span::secs(600),
+            Preset::High => Span::secs(300),
+        })
+    }
+}
+
+/// Limits on sessions that go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// For few callers: 20 sessions each, which count for 10 min.
+    Low,
+    /// 15 sessions each, which count for 10 min.
+    #[default]
+    Default,
+    /// For many callers: 12 sessions each, which count for 5 min.
+    High,
 }
 
 fn yes() -> bool {

@@ -21,6 +21,7 @@ use crate::http::body::{BodyError, IdleTimer, Upload, UploadState};
 use crate::http::cookie::CookieNames;
 use crate::http::headers::{connection_listed, is_hop_by_hop, is_not_the_backends};
 use crate::http::{Body, Inbound, Response};
+use crate::mcp::session::{InUse, Passage};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
 use crate::upstream::{self, Answer, Lease, Open, Upstream};
@@ -40,6 +41,7 @@ pub(super) struct Relayed<'a> {
     pub(super) drain: &'a CancellationToken,
     pub(super) ends: Option<Ends>,
     pub(super) leave: &'a Leaves<'a>,
+    pub(super) session: Option<&'a Passage<'a>>,
     pub(super) revocations: &'a Revocations,
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
@@ -193,6 +195,7 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
             lease,
             upload: relayed.upload,
             _open: open,
+            _session: relayed.session.and_then(Passage::in_use),
         },
         endpoint,
         life,
@@ -223,6 +226,7 @@ fn plain(mut body: Incoming, lease: Lease, relayed: Relayed<'_>) -> Result<Body,
         lease,
         upload: relayed.upload,
         _open: relayed.open,
+        _session: None,
     };
     let timer = IdleTimer::new(relayed.upstream.timeouts().body_idle.0);
     Ok(Body::streamed(Relay {
@@ -256,6 +260,8 @@ pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) upload: Option<Upload>,
     pub(super) _open: Open,
+    /// The session that a stream is part of.
+    pub(super) _session: Option<InUse>,
 }
 
 impl Held {

@@ -70,7 +70,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     ("lifecycle", &["listen"]),
     ("listen", &["http"]),
-    ("mcp", &["http"]),
+    // Sessions are counted over all replicas.
+    ("mcp", &["http", "store"]),
     (
         "oidc",
         &["http", "revocation", "session", "store", "upstream"],

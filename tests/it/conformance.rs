@@ -31,6 +31,8 @@ async fn compare(backend: &str, revision: &str) {
     let proxy = proxy()
         .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
         .route("/mcp", backend, "allow: { any_user: true }")
+        // The suite opens one session after the other, and ends none.
+        .yaml("mcp: { max_sessions_per_user: 0 }")
         .start()
         .await;
     let token = provider

@@ -14,6 +14,7 @@ mod harness;
 mod issuer;
 mod login_keycloak;
 mod login_oidc_provider;
+mod mcp;
 mod mcp_clients;
 mod operations;
 mod outage;

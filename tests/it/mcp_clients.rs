@@ -10,7 +10,7 @@ use crate::harness::provider::{CLIENT_SECRET, RealProvider};
 use crate::harness::proxy::{Proxy, proxy};
 
 /// Runs a client's visit; the part's own text says what it does.
-async fn visit(
+pub(crate) async fn visit(
     client: &str,
     url: &str,
     tool: &str,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::routes::MOST_SESSIONS;
 use super::{Checker, files, listen};
 use crate::config::backend::{Backend, HostPolicy, Protocol};
 use crate::headers::{IDENTITY, fold, is_governed};
@@ -45,6 +46,14 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
         if some_tls {
             checker.add(format!("{at}.tls"), "the address is not https, so this would have no effect; write https://, or remove it");
         }
+    }
+    if let Some(limit) = backend.max_sessions
+        && (limit == 0 || limit > MOST_SESSIONS)
+    {
+        checker.add(
+            format!("{at}.max_sessions"),
+            format!("write a number from 1 to {MOST_SESSIONS}, or leave it out for no limit"),
+        );
     }
     if let HostPolicy::Literal(host) = &backend.host
         && !is_authority(host)

@@ -1,8 +1,15 @@
 //! `routes` and `mcp`: backends that exist, and a rule on each. Paths and collisions are judged by the route table.
 
+use std::time::Duration;
+
 use super::{Checker, rules};
 use crate::config::problem::nearest;
 use crate::config::route::{Allow, Kind, Route};
+
+/// Members of a set of sessions in the store.
+pub(super) const MOST_SESSIONS: u32 = 10_000;
+
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn check(checker: &mut Checker) {
     let config = checker.config;
@@ -28,6 +35,7 @@ pub(super) fn check(checker: &mut Checker) {
             "a time of 0 would end every stream at once; write one such as 1h",
         );
     }
+    sessions(checker);
     for (i, origin) in config.mcp.allowed_origins.iter().enumerate() {
         if let Err(error) = crate::urls::PublicUrl::parse(origin) {
             checker.add(
@@ -35,6 +43,32 @@ pub(super) fn check(checker: &mut Checker) {
                 format!("{error}; write one such as https://app.example.com"),
             );
         }
+    }
+}
+
+fn sessions(checker: &mut Checker) {
+    let mcp = &checker.config.mcp;
+    let (timeout, lifetime) = (mcp.idle_session_counts().0, mcp.session_lifetime.0);
+    if mcp
+        .max_sessions_per_user
+        .is_some_and(|limit| limit > MOST_SESSIONS)
+    {
+        checker.add(
+            "mcp.max_sessions_per_user",
+            format!("more than {MOST_SESSIONS} are not counted; write a smaller number, or 0 for no limit"),
+        );
+    }
+    if timeout < SHORTEST_TIMEOUT {
+        checker.add(
+            "mcp.session_timeout",
+            "less than a minute is too short to count by; write a time such as 10m",
+        );
+    }
+    if lifetime < timeout {
+        checker.add(
+            "mcp.session_lifetime",
+            "a session would end before it can be idle; write a time of at least mcp.session_timeout, such as 24h",
+        );
     }
 }
 

@@ -113,6 +113,8 @@ catalogue! {
     SessionOperations = "mcp_proxy_session_operations_total", Counter, ["store", "operation", "result"], "Operations on the session store.";
     SessionOperationDuration = "mcp_proxy_session_operation_duration_seconds", Histogram, ["store", "operation"], "Time of operations on the session store.";
     SessionStoreUp = "mcp_proxy_session_store_up", Gauge, ["store"], "1 while the session store answers, 0 while it does not.";
+    McpSessionsActive = "mcp_proxy_mcp_sessions_active", Gauge, ["backend"], "MCP sessions in use that this process knows of.";
+    McpSessionEvents = "mcp_proxy_mcp_session_events_total", Counter, ["backend", "event"], "What became of MCP sessions: opened, ended by the client, lost by the backend, unknown here, refused for a person's or the backend's limit, or begun while the store could not count.";
     ReloadSuccessful = "mcp_proxy_config_last_reload_successful", Gauge, [], "1 when the last reload of the configuration worked.";
     ReloadTimestamp = "mcp_proxy_config_last_reload_success_timestamp_seconds", Gauge, [], "When the configuration was last loaded.";
     Reloads = "mcp_proxy_config_reloads_total", Counter, ["trigger", "result"], "Reloads of the configuration.";

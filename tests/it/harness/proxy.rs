@@ -64,6 +64,12 @@ impl Setup {
         self
     }
 
+    /// More keys of the backend that was named last, not indented.
+    pub(crate) fn backend_more(mut self, yaml: &str) -> Self {
+        self.backends.push_str(&indent(yaml, "    "));
+        self
+    }
+
     /// Further top-level keys, as they stand in a file.
     pub(crate) fn yaml(mut self, yaml: &str) -> Self {
         self.rest.push_str(yaml.trim_end());

@@ -1,0 +1,3 @@
+//! What the proxy knows of MCP, over the wire.
+
+mod sessions;
