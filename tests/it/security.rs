@@ -4,6 +4,7 @@
 mod answers;
 mod edge;
 mod headers;
+mod messages;
 mod people;
 mod routing;
 mod sessions;

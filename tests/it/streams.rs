@@ -111,16 +111,28 @@ async fn what_a_server_says_by_itself_reaches_the_listening_client() {
 async fn a_stream_that_the_server_refuses_is_refused_as_it_said() {
     let backend = Mcp::start().await;
     let proxy = in_front_of(backend.url()).await;
-    let unknown = listen(&proxy, "no-such-session").send().await;
+    // Events are the only thing that it streams.
+    let id = session(&proxy).await;
+    let refused = with_session(get(&proxy.url("/mcp")), &id)
+        .header("accept", "application/json")
+        .send()
+        .await;
     let direct = get(backend.url())
-        .header("mcp-session-id", "no-such-session")
+        .header("mcp-session-id", "any")
         .header("mcp-protocol-version", REVISION)
-        .header("accept", "text/event-stream")
+        .header("accept", "application/json")
         .send()
         .await;
     assert_eq!(
-        (unknown.status, unknown.text()),
+        (refused.status, refused.text()),
         (direct.status, direct.text())
     );
     assert!(direct.status.is_client_error());
+
+    // A session that the proxy never gave out is not the backend's business.
+    let before = backend.seen().len();
+    let unknown = listen(&proxy, "no-such-session").send().await;
+    assert_eq!(unknown.status, 404);
+    assert_eq!(unknown.json()["error"]["data"]["code"], "unknown_session");
+    assert_eq!(backend.seen().len(), before);
 }
