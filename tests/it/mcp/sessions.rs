@@ -194,6 +194,42 @@ async fn a_backend_has_so_many_over_all_replicas_and_callers() {
     }
 }
 
+/// A session is at one endpoint only, whichever replica asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_session_stays_at_its_endpoint() {
+    let backends = [Numbered::start().await, Numbered::start().await];
+    let setup = proxy().yaml(&format!(
+        "backends: [{{ name: b0, endpoints: [\"{}\", \"{}\"], balance: round_robin }}]\nroutes: [{{ path: /mcp, backend: b0, allow: {{ any_user: true }} }}]\nauth: {{ api_keys: [{{ name: robot, key: {KEY} }}] }}",
+        backends[0].url(),
+        backends[1].url(),
+    ));
+    let world = Replicas::start(setup).await;
+    let url = world.url();
+    let mut opened = Vec::new();
+    for _ in 0..8 {
+        let answer = initialize(&url, KEY).await;
+        opened.push(answer.header(SESSION).to_owned());
+    }
+    for backend in &backends {
+        assert_eq!(backend.living().len(), 4);
+    }
+    // Each number was given twice, once by each; a request at the wrong one would end the other's session.
+    for (ended, id) in opened.iter().enumerate() {
+        for _ in 0..2 {
+            let ask = post(&url).header("x-api-key", KEY).header(SESSION, id);
+            let answer = ask
+                .rpc(&json!({"jsonrpc": "2.0", "id": 2, "method": "ping"}))
+                .send()
+                .await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        assert_eq!(delete(&url, KEY, id).await, 200);
+        let living: usize = backends.iter().map(|backend| backend.living().len()).sum();
+        assert_eq!(living, 7 - ended);
+    }
+    world.everybody_served();
+}
+
 /// The limits spare backends; they are no reason to keep out whoever may come in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_store_keeps_no_session_from_beginning() {

@@ -180,6 +180,39 @@ async fn attack_s12_a_new_token_of_the_same_person_goes_on() {
     assert!(world.backend.living().is_empty(), "DELETE ended it");
 }
 
+/// An open session is no credential: each request is judged by the token that it brings.
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_s12_an_open_session_adds_no_right() {
+    let idp = Idp::start(Ambient::system()).await;
+    let backend = Numbered::start().await;
+    let proxy = proxy()
+        .oidc(&idp.issuer(), "mcp-proxy", "a-secret-of-the-client")
+        .route("/mcp", backend.url(), "allow: { scopes: [files] }")
+        .start()
+        .await;
+    let url = proxy.url("/mcp");
+    let token = |scope: &str| idp.access_token("ann", &url, &json!({ "scope": scope }));
+    let opened = post(&url)
+        .bearer(&token("files"))
+        .rpc(&initialize())
+        .send()
+        .await;
+    assert_eq!(opened.status, 200, "{}", opened.text());
+    let id = opened.header(SESSION);
+    let before = backend.seen().len();
+    for method in METHODS {
+        let mut ask = Ask::new(method.clone(), &url).bearer(&token("mail"));
+        if method == Method::POST {
+            ask = ask.rpc(&ping());
+        }
+        let answer = ask.header(SESSION, id).send().await;
+        assert_eq!(answer.status, 403, "{method}: {}", answer.text());
+    }
+    assert_eq!(backend.seen().len(), before, "the backend was asked");
+    let ask = post(&url).bearer(&token("mail files")).rpc(&ping());
+    assert_eq!(ask.header(SESSION, id).send().await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_cve_2025_6515_predictable_ids_are_not_seen_and_not_taken() {
     let world = World::start().await;
