@@ -2,6 +2,7 @@
 
 mod check;
 mod pattern;
+mod scopes;
 mod target;
 
 use std::sync::Arc;
@@ -38,8 +39,10 @@ pub struct Route {
     pub public: bool,
     /// Audiences accepted besides the route's resource.
     pub audiences: Vec<String>,
-    /// Scopes for challenges and metadata.
+    /// Scopes for challenges and metadata: the least that a client needs.
     pub scopes: Vec<String>,
+    /// Further scopes that rules ask for: granted to those who ask for them by name, as a challenge tells them to.
+    pub more_scopes: Vec<String>,
     /// Backend pages share our origin.
     pub trust_content: bool,
     /// WebSocket upgrades pass.
@@ -125,6 +128,7 @@ impl Table {
             };
             index.add(&pattern.base, pattern.subtree, value);
             folded.add(&pattern.base.to_lowercase(), pattern.subtree, value);
+            let (scopes, more_scopes) = scopes::of(route);
             routes.push(Arc::new(Route {
                 index: at,
                 name: route
@@ -136,7 +140,8 @@ impl Table {
                 backend_index,
                 public: route.public,
                 audiences: route.audiences.clone(),
-                scopes: route.scopes.clone(),
+                scopes,
+                more_scopes,
                 trust_content: route.trust_content,
                 websocket: route.websocket,
                 resource: public_url.join(&pattern.base).into(),

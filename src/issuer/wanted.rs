@@ -45,22 +45,25 @@ pub(super) fn resource(
     }
 }
 
-/// The scopes that are asked for and permitted; all that are permitted when none are asked for. What is asked for
-/// beyond them is left out, and the answer names what was granted (RFC 6749 section 3.3).
+/// The scopes that are asked for and permitted; those that every client of the route needs when none are asked for.
+/// What rules ask for besides is granted by name only: a challenge names it to those who need it. What is asked for
+/// beyond that is left out, and the answer names what was granted (RFC 6749 section 3.3).
 pub(super) fn scopes(
     client: &Client,
     target: &Target,
     asked: Option<&str>,
 ) -> Result<ScopeSet, OAuthError> {
-    let route = ScopeSet::of(&target.route().scopes);
-    let permitted = match &client.scopes {
-        Some(own) => route.common(own),
-        None => route,
+    let route = target.route();
+    let own = |scopes: ScopeSet| match &client.scopes {
+        Some(own) => scopes.common(own),
+        None => scopes,
     };
+    let needed = ScopeSet::of(&route.scopes);
     let Some(asked) = asked else {
-        return Ok(permitted);
+        return Ok(own(needed));
     };
-    Ok(permitted.common(&read(asked)?))
+    let all = needed.union(&ScopeSet::of(&route.more_scopes));
+    Ok(own(all).common(&read(asked)?))
 }
 
 /// Reads a `scope` parameter.
