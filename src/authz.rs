@@ -1,6 +1,7 @@
 //! May they: a policy for each route turns a [`Caller`] into a [`Permit`], or the request ends here.
 
 mod arguments;
+mod explain;
 mod gate;
 mod judge;
 mod rules;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use self::judge::{Guarded, No, Why};
+use self::rules::Counted;
 use self::who::Who;
 use crate::authn::{Caller, Identity};
 use crate::claims::Claims;
@@ -22,6 +24,7 @@ use crate::route::Target;
 use crate::scope::ScopeSet;
 use crate::telemetry::metrics::Metrics;
 
+pub use self::explain::{Decision, Explanation, Step, Supposed};
 pub use self::rules::Stage;
 pub use self::sight::Sight;
 
@@ -84,6 +87,13 @@ pub enum Denied {
         /// The rule that asks for them; the route's name when it is the route.
         rule: Arc<str>,
     },
+    /// Nobody is signed in, on a route that is public but for this.
+    SignIn {
+        /// What was asked for.
+        target: Target,
+        /// The rule that asks for somebody.
+        rule: Arc<str>,
+    },
     /// The caller may use the route, but not do this.
     Call(Refusal),
 }
@@ -114,7 +124,9 @@ impl Denied {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::Route(_) => None,
-            Self::StepUp { rule, .. } | Self::Call(Refusal { rule, .. }) => Some(rule),
+            Self::StepUp { rule, .. }
+            | Self::SignIn { rule, .. }
+            | Self::Call(Refusal { rule, .. }) => Some(rule),
         }
     }
 
@@ -123,6 +135,7 @@ impl Denied {
         match self {
             Self::Route(reject) => reject.reason().unwrap_or_default(),
             Self::StepUp { .. } => "the token was not granted a scope that is needed",
+            Self::SignIn { .. } => "nobody is signed in, and the rule is not for everybody",
             Self::Call(refusal) => refusal.reason,
         }
     }
@@ -168,7 +181,7 @@ impl Policy {
             .routes
             .get(target.route().index)
             .ok_or_else(|| Denied::Route(Reject::internal()))?;
-        let judged = guarded.judge(&Who::of(&caller), message);
+        let judged = guarded.judge(&Who::of(&caller), message, &mut Counted);
         match judged {
             Ok(rule) => Ok(Permit {
                 sight: Sight::of(guarded, &caller),
@@ -188,6 +201,10 @@ impl Policy {
             Err(No::Scopes(scopes, by)) => Err(Denied::StepUp {
                 target,
                 scopes,
+                rule: Arc::clone(&by.name),
+            }),
+            Err(No::Anonymous(by)) => Err(Denied::SignIn {
+                target,
                 rule: Arc::clone(&by.name),
             }),
             Err(No::Call(call, by, stage, name, why)) => {

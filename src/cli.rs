@@ -9,6 +9,7 @@ pub mod generate;
 mod health;
 mod online;
 mod out;
+mod policy;
 mod print;
 mod serve;
 mod sessions;
@@ -86,6 +87,12 @@ enum Command {
         /// Time for the whole check.
         #[arg(long, value_name = "TIME", default_value = "3s", value_parser = crate::config::Span::parse)]
         timeout: crate::config::Span,
+    },
+    /// What the rules of the routes say.
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        what: policy::PolicyCommand,
     },
     /// What a person has open, and that it ends. The answer is one JSON object.
     Sessions {
@@ -168,6 +175,7 @@ fn dispatch(cli: Cli) -> Exit {
         Some(Command::Healthcheck { url, timeout }) => {
             health::run(&sources, url.as_deref(), timeout.0)
         }
+        Some(Command::Policy { what }) => policy::run(&sources, &what),
         Some(Command::Sessions { what }) => sessions::run(&sources, &what),
         Some(Command::Keygen) => {
             let key: [u8; 32] = Ambient::system().random();

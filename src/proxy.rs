@@ -233,7 +233,7 @@ impl Proxy {
             Ok(permit) => permit,
             Err(denied) => {
                 let (response, rejected) =
-                    denied::answer(denied, snapshot, &flight.message, inbound)?;
+                    denied::answer(denied, snapshot, &flight.message, inbound, &parts.headers)?;
                 flight.refused = Some(rejected);
                 return Ok(response);
             }

@@ -319,3 +319,30 @@ fn challenge(reject: &Reject) -> String {
     assert_eq!(found.len(), 1, "one challenge");
     found.into_iter().next().unwrap()
 }
+
+impl Identity {
+    /// An identity without a credential behind it, for tests of what comes after authentication.
+    pub(crate) fn for_test(claims: Arc<Claims>) -> Self {
+        Self {
+            claims,
+            credential: Credential::Bearer,
+            scopes: Arc::from([]),
+            client_id: None,
+            expires: None,
+            basis: None,
+        }
+    }
+
+    /// The same with what its credential says.
+    pub(crate) fn with(
+        mut self,
+        credential: Credential,
+        scopes: &[&str],
+        client: Option<&str>,
+    ) -> Self {
+        self.credential = credential;
+        self.scopes = scopes.iter().map(|scope| Box::from(*scope)).collect();
+        self.client_id = client.map(Arc::from);
+        self
+    }
+}

@@ -1,5 +1,7 @@
 //! Who may: the `allow` of a route or of a rule, compiled.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::who::{Client, Scopes, Who};
@@ -135,7 +137,7 @@ impl Gate {
 }
 
 impl Condition {
-    fn met(&self, claims: &Claims, who: &Who<'_>) -> Result<(), Barred<'_>> {
+    pub(super) fn met(&self, claims: &Claims, who: &Who<'_>) -> Result<(), Barred<'_>> {
         let met =
             match self {
                 Self::Groups(groups) => claims.groups.iter().any(|group| groups.contains(group)),
@@ -192,6 +194,29 @@ impl Condition {
             Self::Clients(_) => "not by a client that the rule allows",
             Self::ApiKeys(_) => "not with an API key that the rule allows",
             Self::Scopes(_) => "the rule asks for a scope, and only tokens have scopes",
+        }
+    }
+}
+
+/// As the configuration writes it.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, key: &str, texts: &[String]| {
+            write!(f, "{key}: {}", texts.join(", "))
+        };
+        match self {
+            Self::Groups(all) => list(f, "groups", all),
+            Self::EmailDomains(all) => list(f, "email_domains", all),
+            Self::Clients(all) => list(f, "clients", all),
+            Self::ApiKeys(all) => list(f, "api_keys", all),
+            Self::Claim(path, values) => {
+                let values: Vec<String> = values.iter().map(Value::to_string).collect();
+                write!(f, "claims.{path}: {}", values.join(", "))
+            }
+            Self::Scopes(ways) => {
+                let ways: Vec<String> = ways.iter().map(ToString::to_string).collect();
+                write!(f, "scopes: {}", ways.join(", "))
+            }
         }
     }
 }

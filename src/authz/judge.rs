@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::{Arguments, Failed};
 use super::gate::{Barred, Gate};
-use super::rules::{By, Common, Outcome, Rules, Stage, Unwatched, Verdict, Watch};
+use super::rules::{By, Common, Outcome, Rules, Stage, Verdict, Watch};
 use super::who::{Scopes, Who};
 use crate::config::route::{Kind, Route};
 use crate::mcp::{Call, Message, Reach};
@@ -31,6 +31,8 @@ pub(super) enum No<'a> {
     Route(&'static str),
     /// Only scopes are missing: those, with the relevant ones that are there.
     Scopes(ScopeSet, &'a By),
+    /// Nobody is signed in, and a rule asks for somebody.
+    Anonymous(&'a By),
     /// The element of the message at this place.
     Call(usize, &'a By, Stage, Box<str>, Why<'a>),
 }
@@ -111,14 +113,20 @@ impl Guarded {
         &self,
         who: &Who<'_>,
         message: &Message,
+        watch: &mut impl Watch,
     ) -> Result<Option<&Arc<str>>, No<'_>> {
         let mut missing: Option<(ScopeSet, &By)> = None;
         let outcome = match self.gate.admits(who) {
             Ok(()) => Outcome::Permitted,
             Err(barred) => Outcome::Barred(barred),
         };
-        self.by.count(&outcome);
-        match outcome {
+        let verdict = Verdict {
+            by: &self.by,
+            rule: None,
+            outcome,
+        };
+        watch.decided(Stage::Route, &self.by.name, &verdict);
+        match verdict.outcome {
             Outcome::Barred(Barred::Scopes(ways)) => {
                 missing = Some((cheapest(ways, who), &self.by));
             }
@@ -128,8 +136,7 @@ impl Guarded {
         let route_lacks = missing.is_some();
         let mut decided = None;
         for (at, call) in message.calls().iter().enumerate() {
-            let judged = self.call(who, call, &mut |verdict, stage, name| {
-                verdict.by.count(&verdict.outcome);
+            let judged = self.call(who, call, watch, &mut |verdict, stage, name| {
                 if let Outcome::Barred(Barred::Scopes(ways)) = verdict.outcome {
                     let more = cheapest(ways, who);
                     missing = Some(match missing.take() {
@@ -137,6 +144,10 @@ impl Guarded {
                         None => (more, verdict.by),
                     });
                     return Ok(());
+                }
+                if matches!(verdict.outcome, Outcome::Barred(Barred::Anonymous)) && !verdict.by.hide
+                {
+                    return Err(No::Anonymous(verdict.by));
                 }
                 match why(&verdict.outcome) {
                     None => {
@@ -161,12 +172,17 @@ impl Guarded {
     }
 
     /// All verdicts on one call, in their order.
-    fn call<'a>(
+    fn call<'a, W: Watch>(
         &'a self,
         who: &Who<'_>,
         call: &Call,
+        watch: &mut W,
         each: &mut impl FnMut(&Verdict<'a>, Stage, &str) -> Result<(), No<'a>>,
     ) -> Result<(), No<'a>> {
+        let mut each = |verdict: &Verdict<'a>, stage, name: &str, watch: &mut W| {
+            watch.decided(stage, name, verdict);
+            each(verdict, stage, name)
+        };
         // The answer to a question of the backend's.
         let Some(method) = call.method.as_deref() else {
             return Ok(());
@@ -180,8 +196,8 @@ impl Guarded {
             if let Some((rules, stage)) = self.rules_of(reach)
                 && !rules.is_open()
             {
-                let verdict = rules.judge(who, reach.name(), &arguments, &mut Unwatched);
-                each(&verdict, stage, reach.name())?;
+                let verdict = rules.judge(who, reach.name(), &arguments, watch);
+                each(&verdict, stage, reach.name(), watch)?;
             }
         }
         if call.reach.is_empty()
@@ -191,17 +207,18 @@ impl Guarded {
             // It reaches something that cannot be told.
             let verdict = Verdict {
                 by: &rules.otherwise,
+                rule: None,
                 outcome: Outcome::Unmatched,
             };
-            each(&verdict, stage, "")?;
+            each(&verdict, stage, "", watch)?;
         }
         // Notifications of changed lists say nothing of what is in them.
         let listens = method == "subscriptions/listen" && call.reach.is_empty();
         let judged_by_name = listens || self.is_judged_by_name(call.reach.iter());
         if !self.methods.is_open()
-            && let Some(verdict) = self.method(who, method, judged_by_name, &mut Unwatched)
+            && let Some(verdict) = self.method(who, method, judged_by_name, watch)
         {
-            each(&verdict, Stage::Method, method)?;
+            each(&verdict, Stage::Method, method, watch)?;
         }
         Ok(())
     }
@@ -236,6 +253,7 @@ impl Guarded {
         }
         Some(Verdict {
             by: &self.methods.otherwise,
+            rule: None,
             outcome: if self.methods.open {
                 Outcome::Permitted
             } else {

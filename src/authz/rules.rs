@@ -75,7 +75,7 @@ impl By {
         }
     }
 
-    pub(super) fn count(&self, outcome: &Outcome<'_>) {
+    fn count(&self, outcome: &Outcome<'_>) {
         match outcome {
             Outcome::Permitted => self.allowed.increment(1),
             Outcome::Failed(_) => self.failed.increment(1),
@@ -88,8 +88,6 @@ impl By {
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) by: By,
-    /// Its place in the list as written.
-    pub(super) index: usize,
     names: Vec<Glob>,
     pub(super) conditions: Vec<Condition>,
     pub(super) act: Act,
@@ -105,6 +103,8 @@ pub(super) enum Act {
 #[derive(Debug)]
 pub(super) struct Verdict<'a> {
     pub(super) by: &'a By,
+    /// The rule, if one decided.
+    pub(super) rule: Option<&'a Rule>,
     pub(super) outcome: Outcome<'a>,
 }
 
@@ -138,16 +138,27 @@ pub(super) enum Passed {
     Avoidable,
 }
 
-/// Told of each rule that was passed over.
+/// Told of what is judged.
 pub(super) trait Watch {
-    fn passed(&mut self, rule: &Rule, why: Passed);
+    /// A rule was passed over.
+    fn passed(&mut self, _rule: &Rule, _why: Passed) {}
+
+    /// Something was decided on what has this name.
+    fn decided(&mut self, _stage: Stage, _name: &str, _verdict: &Verdict<'_>) {}
 }
 
 /// Nobody wants to know.
 pub(super) struct Unwatched;
 
-impl Watch for Unwatched {
-    fn passed(&mut self, _: &Rule, _: Passed) {}
+impl Watch for Unwatched {}
+
+/// Decisions count, each for its rule.
+pub(super) struct Counted;
+
+impl Watch for Counted {
+    fn decided(&mut self, _: Stage, _: &str, verdict: &Verdict<'_>) {
+        verdict.by.count(&verdict.outcome);
+    }
 }
 
 /// The rules of one kind of a route.
@@ -184,7 +195,6 @@ impl Rules {
             let hide = rule.hide.unwrap_or(common.hide);
             Rule {
                 by: By::new(name.into(), hide, stage, common.metrics),
-                index,
                 names: rule.r#match.names.clone(),
                 conditions: Condition::compile(&rule.r#match),
                 act: if rule.deny {
@@ -251,6 +261,7 @@ impl Rules {
             };
             return Some(Verdict {
                 by: &rule.by,
+                rule: Some(rule),
                 outcome,
             });
         }
@@ -268,6 +279,7 @@ impl Rules {
         self.matching(who, name, arguments, watch)
             .unwrap_or(Verdict {
                 by: &self.otherwise,
+                rule: None,
                 outcome: if self.open {
                     Outcome::Permitted
                 } else {

@@ -66,6 +66,7 @@ impl Bench {
             Ok(_) => "ok".to_owned(),
             Err(Denied::Route(_)) => "route".to_owned(),
             Err(Denied::StepUp { scopes, .. }) => format!("scope: {scopes}"),
+            Err(Denied::SignIn { rule, .. }) => format!("sign in: {rule}"),
             Err(Denied::Call(refusal)) => refusal.rule.to_string(),
         }
     }
@@ -438,7 +439,10 @@ fn public_routes_keep_tools_for_people() {
         {"match": "*", "allow": {"any_user": true}},
     ]}));
     assert_eq!(bench.says(Caller::Anonymous, tool("free")), "ok");
-    assert_eq!(bench.says(Caller::Anonymous, tool("x")), "r.tools[1]");
+    assert_eq!(
+        bench.says(Caller::Anonymous, tool("x")),
+        "sign in: r.tools[1]"
+    );
     assert_eq!(bench.says(member("x"), tool("x")), "ok");
 }
 

@@ -21,7 +21,7 @@ use crate::keys::{KeyRing, Purpose};
 use crate::paths::{Own, OwnPaths};
 use crate::reject::{Code, Fault, Reject};
 use crate::seal::Sealer;
-use crate::session::{Session, Sessions, Ticket, Visit};
+use crate::session::{Session, Sessions, Ticket};
 use crate::store::{Store, Unavailable};
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
@@ -167,21 +167,12 @@ impl Browser {
     /// The living session of a request's cookie, refreshed when due. `Ok(None)`: no or no living session. Does not
     /// judge whether the cookie counts for the request (cross-site rules); the caller has done that.
     pub async fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Reject> {
-        self.visit(headers, Visit::Use).await
-    }
-
-    /// The same, or a look only, which does not prolong the session's idle time.
-    pub async fn visit(
-        &self,
-        headers: &HeaderMap,
-        visit: Visit,
-    ) -> Result<Option<Arc<Session>>, Reject> {
         let Some(ticket) = self.ticket(headers) else {
             return Ok(None);
         };
         let found = self
             .sessions
-            .visit(&ticket, visit)
+            .find(&ticket)
             .await
             .map_err(|error| store_unavailable(&error))?;
         let Some(session) = found else {
@@ -201,7 +192,7 @@ impl Browser {
             return Ok(Some(session));
         }
         self.sessions
-            .visit(&ticket, visit)
+            .find(&ticket)
             .await
             .map_err(|error| store_unavailable(&error))
     }

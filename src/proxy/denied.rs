@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ pub(super) fn reject(denied: Denied, authn: &Authn) -> Reject {
     match denied {
         Denied::Route(reject) => reject,
         Denied::StepUp { target, scopes, .. } => authn.step_up(&target, &scopes),
+        Denied::SignIn { target, .. } => authn.sign_in(&target),
         Denied::Call(Refusal { reason, .. }) => Reject::new(
             StatusCode::FORBIDDEN,
             Code::PolicyDenied,
@@ -51,6 +53,7 @@ pub(super) fn answer(
     snapshot: &Snapshot,
     message: &Message,
     inbound: &Inbound,
+    headers: &HeaderMap,
 ) -> Result<(Response, Rejected), Reject> {
     let refusal = match denied {
         Denied::Call(refusal) => refusal,
@@ -65,6 +68,7 @@ pub(super) fn answer(
         refusal: &refusal,
         style,
         era: message.era(),
+        read: reads_answers(headers),
         request: inbound.id.to_string(),
     };
     let rejected = Rejected {
@@ -75,11 +79,24 @@ pub(super) fn answer(
     Ok((told.response(message, inbound), rejected))
 }
 
+/// Whether a client looks into the answer to a POST: one of the streamable transport has to say so. In HTTP+SSE
+/// (2024-11-05) answers come on the stream alone, and a client that saw success here would wait for its answer forever;
+/// a failed POST it reports at once.
+fn reads_answers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("application/json"))
+}
+
 /// All that an answer is made of.
 struct Told<'a> {
     refusal: &'a Refusal,
     style: UnknownNames,
     era: Era,
+    /// The client reads the answer to its POST.
+    read: bool,
     request: String,
 }
 
@@ -110,7 +127,7 @@ impl Told<'_> {
             .collect();
         let (status, body) = match (answers.as_slice(), message.is_batch()) {
             ([], _) => (StatusCode::ACCEPTED, None),
-            (all, true) => (StatusCode::OK, serde_json::to_vec(all).ok()),
+            (all, true) => (self.status(), serde_json::to_vec(all).ok()),
             ([one, ..], false) => (self.status(), serde_json::to_vec(one).ok()),
         };
         let mut response = match body {
@@ -126,6 +143,9 @@ impl Told<'_> {
 
     /// A server of 2026-07-28 answers 404 for methods that it does not know.
     fn status(&self) -> StatusCode {
+        if !self.read {
+            return StatusCode::FORBIDDEN;
+        }
         let unknown_method = self.refusal.hide && self.refusal.stage == Stage::Method;
         if unknown_method && self.era == Era::Modern {
             StatusCode::NOT_FOUND

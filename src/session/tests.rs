@@ -2,7 +2,6 @@
 
 mod flows;
 mod life;
-mod looks;
 mod secrecy;
 mod seen;
 

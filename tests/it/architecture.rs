@@ -42,8 +42,12 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     // For types only: what was found out, and where it leads.
     ("authz", &["authn", "mcp", "route"]),
-    // The command line checks what the composition root would build, and asks issuers and backends.
-    ("cli", &["app", "oidc", "route", "store", "upstream"]),
+    // The command line checks what the composition root would build, and asks issuers and backends; it explains the
+    // rules on messages as they would be read.
+    (
+        "cli",
+        &["app", "authz", "mcp", "oidc", "route", "store", "upstream"],
+    ),
     (
         "forward",
         &["authn", "authz", "http", "mcp", "revocation", "upstream"],

@@ -102,7 +102,7 @@ catalogue! {
     TokenValidationDuration = "mcp_proxy_token_validation_duration_seconds", Histogram, ["kind"], "Time to verify a bearer token.";
     TokenCache = "mcp_proxy_token_cache_requests_total", Counter, ["result"], "Look-ups of verified tokens.";
     TokenRequests = "mcp_proxy_token_requests_total", Counter, ["grant_type", "result"], "Requests at the token endpoint.";
-    AuthzDecisions = "mcp_proxy_authz_decisions_total", Counter, ["policy", "decision", "stage"], "Authorization decisions.";
+    AuthzDecisions = "mcp_proxy_authz_decisions_total", Counter, ["policy", "decision", "stage"], "Authorization decisions, by rule: allow, deny, or error when a rule could not be judged.";
     IdpRequests = "mcp_proxy_idp_requests_total", Counter, ["provider", "endpoint", "result"], "Calls to the identity provider.";
     IdpDuration = "mcp_proxy_idp_request_duration_seconds", Histogram, ["provider", "endpoint"], "Time of calls to the identity provider.";
     JwksLastSuccess = "mcp_proxy_jwks_last_success_timestamp_seconds", Gauge, ["provider"], "When the key set was last read.";
