@@ -18,6 +18,7 @@ mod mcp;
 mod mcp_clients;
 mod operations;
 mod outage;
+mod policy;
 mod reload;
 mod revocation;
 

@@ -7,6 +7,7 @@ mod headers;
 mod messages;
 mod people;
 mod routing;
+mod rules;
 mod sessions;
 mod tokens;
 mod world;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::ticking::Ticking;
 use super::{ended, revoke};
 use crate::harness::browser::Browser;
-use crate::harness::client::{Streaming, get};
+use crate::harness::client::{Streaming, get, post};
 use crate::harness::echo::Echo;
 use crate::harness::oauth::{App, Tokens};
 use crate::harness::provider::{CLIENT_SECRET, RealProvider};
@@ -112,7 +112,7 @@ async fn s29_signing_out_ends_the_streams_of_this_browser_only() {
     let at_desk = stream(&proxy, &proxy, &desk).await;
     let on_phone = stream(&proxy, &proxy, &phone).await;
     let url = proxy.url("/oauth2/sign_out");
-    let out = crate::harness::client::post(&url)
+    let out = post(&url)
         .header("cookie", &desk.cookies_for(&url.parse().unwrap()))
         .header("origin", proxy.base().as_str().trim_end_matches('/'))
         .header("sec-fetch-site", "same-origin")
@@ -210,5 +210,39 @@ async fn streams_end_with_their_key_and_with_their_right_when_the_configuration_
         .unwrap();
     twos.end().await;
     assert_eq!(ended(&proxy, "revoked").await, 2);
+    events.released().await;
+}
+
+#[tokio::test]
+async fn a_call_that_streams_ends_when_a_rule_denies_it_by_now() {
+    let events = Ticking::start().await;
+    let with = |rules: &str| {
+        proxy()
+            .route(
+                "/events",
+                &events.url,
+                &format!("allow: {{ any_user: true }}\ntools: [{rules}]"),
+            )
+            .yaml(&format!(
+                "{WATCHED}\nauth: {{ api_keys: [{{ name: one, key: {KEY} }}] }}"
+            ))
+    };
+    let proxy = with("{ match: [a, b] }").start().await;
+    let call = async |tool: &str| {
+        let mut stream = post(&proxy.url("/events"))
+            .header("x-api-key", KEY)
+            .rpc(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool } }))
+            .stream()
+            .await;
+        assert_eq!(stream.status, 200);
+        stream.read_until("hello").await;
+        stream
+    };
+    let (a, b) = (call("a").await, call("b").await);
+    proxy.reload(&with("{ match: b }")).await.unwrap();
+    a.end().await;
+    assert_eq!(ended(&proxy, "revoked").await, 1);
+    assert_eq!(events.open(), 1, "the other call goes on");
+    drop(b);
     events.released().await;
 }
