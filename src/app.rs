@@ -149,6 +149,7 @@ impl Running {
         watch::all(&lasting);
         let keys = keys_when_there(&config, &lasting).await?;
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
+        built.read_keys().await;
         built.start(&lasting);
         built.configure_health(&lasting, &config);
         let admin_address = control_listener.as_ref().map(ControlListener::address);
@@ -251,6 +252,7 @@ impl Running {
         bound
             .map_err(|error| StartError::Failed(error.to_string()))?
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        next.read_keys().await;
         next.start(&self.lasting);
         next.configure_health(&self.lasting, &config);
         self.control.configure(next.subjects());

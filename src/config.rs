@@ -97,6 +97,9 @@ pub struct Config {
     /// What backends are told about the caller.
     #[serde(default)]
     pub identity_headers: backend::IdentityHeaders,
+    /// The keys of signed statements about callers (`backends[].assertion`).
+    #[serde(default)]
+    pub assertions: backend::AssertionKeys,
     /// Behaviour on routes of kind `mcp`.
     #[serde(default)]
     pub mcp: route::Mcp,

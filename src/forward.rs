@@ -1,5 +1,6 @@
 //! Send it: takes a [`Permit`] by value, strips and adds headers, streams both ways.
 
+mod assertion;
 mod events;
 mod identity;
 mod leave;
@@ -17,6 +18,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::assertion::Assertions;
 pub use self::leave::{Judge, Leave, Verdict};
 use self::legacy::Endpoints;
 pub(crate) use self::legacy::fuzz::is_refused as is_refused_endpoint;
@@ -41,6 +43,7 @@ use crate::urls::PublicUrl;
 pub struct Forwarder {
     upstreams: Box<[Arc<Upstream>]>,
     rules: HeadRules,
+    assertions: Option<Assertions>,
     endpoints: Endpoints,
     mcp: Mcp,
     max_body: u64,
@@ -55,12 +58,14 @@ impl Forwarder {
         config: &Config,
         public_url: &PublicUrl,
         upstreams: Vec<Arc<Upstream>>,
+        assertions: Option<Assertions>,
         keys: &KeyRing,
         revocations: &Arc<Revocations>,
         drain: CancellationToken,
     ) -> Self {
         Self {
             rules: HeadRules::new(config, public_url),
+            assertions,
             endpoints: Endpoints::new(config, public_url, keys),
             upstreams: upstreams.into(),
             mcp: config.mcp.clone(),
@@ -123,6 +128,7 @@ impl Forwarder {
             let mut head = self
                 .rules
                 .head(&request, upstream, identity, inbound, false);
+            self.assert(route.backend_index, identity, &mut head)?;
             if let Some(trace) = errand.trace {
                 trace.inject(&mut head);
             }
@@ -148,6 +154,7 @@ impl Forwarder {
         let mut headers = self
             .rules
             .head(&request, upstream, identity, inbound, is_mcp);
+        self.assert(route.backend_index, identity, &mut headers)?;
         if let Some(trace) = errand.trace {
             trace.inject(&mut headers);
         }
@@ -193,6 +200,19 @@ impl Forwarder {
             is_mcp,
         };
         response::relay(answer, relayed, &self.rules, inbound)
+    }
+
+    /// Puts the signed statement about the caller on a request, where the backend wants one.
+    fn assert(
+        &self,
+        backend: usize,
+        identity: Option<&Identity>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Reject> {
+        match (&self.assertions, identity) {
+            (Some(assertions), Some(identity)) => assertions.tell(backend, identity, headers),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes that a request's body may have.

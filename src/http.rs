@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod cookie;
+pub(crate) mod document;
 pub mod headers;
 pub mod inbound;
 pub mod navigation;

@@ -9,7 +9,6 @@
 
 pub mod access;
 pub mod grant;
-pub mod keys;
 
 mod authorize;
 mod client;
@@ -35,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::access::AccessTokens;
 pub use self::grant::{Grants, Living};
-pub use self::keys::SigningKeys;
 
 use self::client::Clients;
 use self::desk::{Desk, Visit};
@@ -44,7 +42,7 @@ use self::token::{Assertions, TokenDesk, TokenMeters};
 use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
-use crate::http::{Body, Inbound, Request, Response, respond};
+use crate::http::{Body, Inbound, Request, Response, document, respond};
 use crate::keys::KeyRing;
 use crate::mcp::edge::open_cors;
 use crate::oidc::Browser;
@@ -198,10 +196,10 @@ impl Issuer {
                 token::answer(&self.tokens, around.routes, around.inbound.client, request).await
             }
             Own::Revoke => revoke::answer(&self.tokens, around.inbound.client, request).await,
-            Own::ServerMetadata => metadata::answer(&self.document, &method)?,
+            Own::ServerMetadata => document::public(&self.document, &method)?,
             Own::Jwks => {
                 let set = self.tokens.access.keys().current().ok_or_else(no_keys)?;
-                metadata::answer(set.document(), &method)?
+                document::public(set.document(), &method)?
             }
             _ => return Err(not_here()),
         };

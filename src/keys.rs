@@ -32,6 +32,8 @@ pub enum Purpose {
     Consent,
     /// The signing keys that are kept in the store.
     SigningKeys,
+    /// The keys that sign identity assertions, kept in the store.
+    AssertionKeys,
     /// Session ids that MCP clients are given.
     McpSession,
 }
@@ -51,6 +53,7 @@ impl Purpose {
             Self::ClientId => b"mcp-oidc-proxy client-id v1",
             Self::Consent => b"mcp-oidc-proxy consent v1",
             Self::SigningKeys => b"mcp-oidc-proxy signing-keys v1",
+            Self::AssertionKeys => b"mcp-oidc-proxy assertion-keys v1",
             Self::McpSession => b"mcp-oidc-proxy mcp-session v1",
         }
     }

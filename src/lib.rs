@@ -51,6 +51,7 @@ pub mod upstream;
 
 // 8  what is remembered, and what of it ended.
 pub mod revocation;
+pub mod signing;
 pub mod session;
 pub mod store;
 

@@ -38,6 +38,8 @@ pub enum Own {
     Revoke,
     /// `/oauth2/jwks`: the keys that verify our access tokens.
     Jwks,
+    /// `/oauth2/assertion/jwks`: the keys that verify what backends are told about callers.
+    AssertionJwks,
     /// `/.well-known/oauth-authorization-server` (RFC 8414) and `/.well-known/openid-configuration`.
     ServerMetadata,
     /// `/oauth2/backchannel-logout` (OpenID Connect Back-Channel Logout 1.0).
@@ -53,7 +55,7 @@ pub enum Own {
 }
 
 impl Own {
-    const UNDER_PREFIX: [(&'static str, Self); 18] = [
+    const UNDER_PREFIX: [(&'static str, Self); 19] = [
         ("/start", Self::Start),
         ("/sign_in", Self::SignIn),
         ("/callback", Self::Callback),
@@ -71,6 +73,7 @@ impl Own {
         ("/register", Self::Register),
         ("/revoke", Self::Revoke),
         ("/jwks", Self::Jwks),
+        ("/assertion/jwks", Self::AssertionJwks),
         ("/backchannel-logout", Self::BackchannelLogout),
     ];
 
@@ -101,6 +104,7 @@ impl Own {
             Self::Register => "own:register",
             Self::Revoke => "own:revoke",
             Self::Jwks => "own:jwks",
+            Self::AssertionJwks => "own:assertion_jwks",
             Self::ServerMetadata => "own:server_metadata",
             Self::BackchannelLogout => "own:backchannel_logout",
             Self::Health => "own:health",

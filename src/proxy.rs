@@ -36,6 +36,7 @@ use crate::oidc::Browser;
 use crate::peer::Conn;
 use crate::reject::Reject;
 use crate::route::{Matched, Table, Target};
+use crate::signing::SigningKeys;
 use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::requests::RequestMetrics;
@@ -64,6 +65,8 @@ pub struct Snapshot {
     pub browser: Arc<Browser>,
     /// The authorization server, where we are one.
     pub issuer: Option<Arc<Issuer>>,
+    /// The keys of what backends are told about callers, where any is.
+    pub assertion_keys: Option<Arc<SigningKeys>>,
     /// Prepared handles.
     pub requests: Arc<RequestMetrics>,
     /// Bounds of bodies that are collected.

@@ -7,6 +7,7 @@ pub(crate) mod guarded;
 mod choice;
 mod endpoint;
 mod exchange;
+mod fixed;
 mod health;
 mod lease;
 mod meters;
@@ -106,7 +107,7 @@ impl Upstream {
             endpoints,
             choice: Choice::new(config.balance),
             timeouts: config.timeouts.clone(),
-            headers: static_headers(config)?,
+            headers: fixed::headers(config)?,
             forward_origin: config.forward_origin,
             check: config.health.clone(),
             meters,
@@ -159,7 +160,7 @@ impl Upstream {
             .is_some_and(|endpoint| endpoint.host().is_none())
     }
 
-    /// Headers added to every request.
+    /// Headers added to every request: those of the configuration, and the proxy's credential.
     pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
@@ -244,39 +245,6 @@ impl std::fmt::Debug for Upstream {
         }
         f.write_str(")")
     }
-}
-
-fn static_headers(
-    config: &Backend,
-) -> Result<Box<[(HeaderName, HeaderValue)]>, UpstreamConfigError> {
-    let wrong = |message| UpstreamConfigError {
-        key: "headers",
-        message,
-    };
-    config
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let key = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| wrong(format!("`{name}` is not a header name")))?;
-            if crate::http::headers::is_hop_by_hop(key.as_str())
-                || matches!(key.as_str(), "host" | "content-length")
-            {
-                return Err(wrong(format!(
-                    "`{name}` frames the message and cannot be set; leave it out"
-                )));
-            }
-            // The value is not shown: it may be a secret.
-            let mut value =
-                HeaderValue::from_str(value.secret().expose_secret()).map_err(|_| {
-                    wrong(format!(
-                        "the value of `{name}` has characters that headers cannot have"
-                    ))
-                })?;
-            value.set_sensitive(true);
-            Ok((key, value))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -13,23 +13,29 @@ use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::issuer::AuthorizationServer;
 use crate::config::session::Sessions as SessionConfig;
-use crate::forward::Forwarder;
+use crate::forward::{Assertions, Forwarder};
 use crate::http::inbound::TrustedProxies;
-use crate::issuer::{AccessTokens, Grants, Issuer, SigningKeys};
-use crate::keys::KeyRing;
+use crate::issuer::{AccessTokens, Grants, Issuer};
+use crate::keys::{KeyRing, Purpose};
 use crate::mcp::edge::Edge;
 use crate::mcp::session::Sessions as McpSessions;
 use crate::oidc::Browser;
 use crate::proxy::{Bounds, Snapshot};
 use crate::route::Table;
 use crate::session::Sessions;
+use crate::signing::{SigningKeys, Signs};
 use crate::telemetry::requests::RequestMetrics;
 use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
 
+use self::backends::{AssertionKey, assertion_keys, upstreams};
 use self::providers::Providers;
 
+mod backends;
 mod providers;
+
+/// How long a start or a reload waits for the store to give keys.
+const KEYS_AT_START: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The parts with a life of their own behind a snapshot.
 pub(super) struct Built {
@@ -38,6 +44,7 @@ pub(super) struct Built {
     providers: Providers,
     sessions: Part<SessionKey, Sessions>,
     server: Option<Part<ServerKey, LastingServer>>,
+    assertion_keys: Option<Part<AssertionKey, SigningKeys>>,
     issuer: Option<Arc<Issuer>>,
     authn: Arc<Authn>,
     authn_until: CancellationToken,
@@ -69,9 +76,20 @@ struct Part<C, T> {
 #[derive(Clone, PartialEq)]
 struct SessionKey {
     config: SessionConfig,
-    /// A keyed digest that changes with the key ring.
-    keys: [u8; 32],
-    count: usize,
+    ring: RingMark,
+}
+
+/// A keyed digest that changes with the key ring, and how many keys there are.
+#[derive(Clone, PartialEq)]
+struct RingMark([u8; 32], usize);
+
+impl RingMark {
+    fn of(keys: &KeyRing) -> Self {
+        Self(
+            keys.mac(Purpose::Index, b"which ring is this"),
+            keys.macs(Purpose::Index, b"").count(),
+        )
+    }
 }
 
 impl<C: Clone + PartialEq, T> Part<C, T> {
@@ -153,6 +171,7 @@ pub(super) fn build(
     .map_err(StartError::Config)?;
     let authn = Arc::new(authn);
     let authn_until = lasting.end.child_token();
+    let assertion_keys = assertion_keys(lasting, config, keys, old)?;
     let routes = Table::compile(config, &public_url);
     let names: Vec<&str> = routes
         .routes()
@@ -175,6 +194,14 @@ pub(super) fn build(
                 .iter()
                 .map(|part| Arc::clone(&part.value))
                 .collect(),
+            assertion_keys.as_ref().map(|part| {
+                Assertions::new(
+                    config,
+                    &public_url,
+                    Arc::clone(&part.value),
+                    ambient.clone(),
+                )
+            }),
             keys,
             &lasting.revocations,
             lasting.drain.streams.clone(),
@@ -194,6 +221,7 @@ pub(super) fn build(
         tasks: authn_until.clone().drop_guard(),
         authn: Arc::clone(&authn),
         issuer: issuer.clone(),
+        assertion_keys: assertion_keys.as_ref().map(|part| Arc::clone(&part.value)),
         browser,
         routes,
     };
@@ -205,65 +233,12 @@ pub(super) fn build(
             providers,
             sessions,
             server,
+            assertion_keys,
             issuer,
             authn,
             authn_until,
         },
     ))
-}
-
-fn upstreams(
-    lasting: &Lasting,
-    config: &Config,
-    old: Option<&Built>,
-) -> Result<Vec<Part<Backend, Upstream>>, StartError> {
-    let mut upstreams = Vec::with_capacity(config.backends.len());
-    for (index, backend) in config.backends.iter().enumerate() {
-        // Files behind the same names may have changed, so what reads files is made anew.
-        let reads_files = backend.tls.ca_file.is_some() || backend.tls.cert_file.is_some();
-        let before = old
-            .and_then(|old| {
-                old.upstreams
-                    .iter()
-                    .find(|part| part.config.name == backend.name)
-            })
-            .filter(|_| !reads_files);
-        upstreams.push(Part::or_carry(
-            before,
-            backend.clone(),
-            &lasting.end,
-            || {
-                let made = match before.filter(|old| differ_in_endpoints(&old.config, backend)) {
-                    Some(old) => Upstream::with_endpoints_of(&old.value, backend),
-                    None => Upstream::new(backend, &lasting.metrics),
-                };
-                made.map_err(|error| {
-                    StartError::Config(format!(
-                        "backends[{index}].{}: {}",
-                        error.key, error.message
-                    ))
-                })
-            },
-        )?);
-    }
-    Ok(upstreams)
-}
-
-/// Whether two backends differ in their list of endpoints, and the choice among them, only.
-fn differ_in_endpoints(one: &Backend, other: &Backend) -> bool {
-    let is_tls = |backend: &Backend| {
-        backend
-            .addresses()
-            .any(|address| address.starts_with("https:"))
-    };
-    if is_tls(one) != is_tls(other) {
-        return false;
-    }
-    let mut one = one.clone();
-    one.upstream.clone_from(&other.upstream);
-    one.endpoints.clone_from(&other.endpoints);
-    one.balance = other.balance;
-    one == *other
 }
 
 fn sessions(
@@ -274,8 +249,7 @@ fn sessions(
 ) -> Result<Part<SessionKey, Sessions>, StartError> {
     let session_key = SessionKey {
         config: config.sessions.clone(),
-        keys: keys.mac(crate::keys::Purpose::Index, b"which ring is this"),
-        count: keys.macs(crate::keys::Purpose::Index, b"").count(),
+        ring: RingMark::of(keys),
     };
     Part::or_carry(
         old.map(|old| &old.sessions),
@@ -317,6 +291,7 @@ fn server(
         .filter(|_| sessions.carried);
     Part::or_carry(before, key, &lasting.end, || {
         let signing = SigningKeys::new(
+            Signs::AccessTokens,
             &server.signing_keys,
             Arc::clone(&lasting.store),
             keys,
@@ -347,6 +322,23 @@ fn server(
 }
 
 impl Built {
+    /// Reads the keys without which backends cannot be told who asks, before the first request; when the store does not
+    /// give them at once, requests that need them are 503 until it does.
+    pub(super) async fn read_keys(&self) {
+        let Some(part) = self.assertion_keys.as_ref().filter(|part| !part.carried) else {
+            return;
+        };
+        match tokio::time::timeout(KEYS_AT_START, part.value.renew()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the keys that sign identity assertions cannot be read yet")
+            }
+            Err(_) => tracing::warn!(
+                "the keys that sign identity assertions cannot be read yet: the store is slow"
+            ),
+        }
+    }
+
     /// Starts the background tasks of the parts that are new.
     pub(super) fn start(&self, lasting: &Lasting) {
         for part in self.upstreams.iter().filter(|part| !part.carried) {
@@ -368,6 +360,11 @@ impl Built {
             lasting
                 .tracker
                 .spawn(Arc::clone(&part.value.keys).watch(part.until.clone()));
+        }
+        if let Some(part) = self.assertion_keys.as_ref().filter(|part| !part.carried) {
+            lasting
+                .tracker
+                .spawn(Arc::clone(&part.value).watch(part.until.clone()));
         }
         if let Some(issuer) = &self.issuer {
             let (issuer, until) = (Arc::clone(issuer), self.authn_until.clone());
@@ -398,9 +395,17 @@ impl Built {
                 .any(|other| Arc::ptr_eq(&other.value, &part.value));
             (kept, &part.until)
         });
+        let assertion_keys = self.assertion_keys.iter().map(|part| {
+            let kept = next
+                .assertion_keys
+                .iter()
+                .any(|other| Arc::ptr_eq(&other.value, &part.value));
+            (kept, &part.until)
+        });
         let kept = Arc::ptr_eq(&self.sessions.value, &next.sessions.value);
         for (kept, until) in upstreams
             .chain(server)
+            .chain(assertion_keys)
             .chain([(kept, &self.sessions.until)])
         {
             if !kept {

@@ -53,6 +53,14 @@ pub struct Backend {
     /// Headers added to every request to this backend. A value may be a secret source.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretRef>,
+    /// The proxy's own credential for this backend, sent with every request. What a client proved itself with never
+    /// goes on.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// Sends a signed statement about the caller, so that the backend can verify who asks. Its keys are published at
+    /// `/oauth2/assertion/jwks`.
+    #[serde(default)]
+    pub assertion: Option<Assertion>,
     /// How denials with `hide` look: as this backend answers for names that it does not know. `error` is the
     /// specification's error, `result` a tool result with `isError`; `auto` is what was seen of it, and else `error`.
     #[serde(default)]
@@ -76,6 +84,17 @@ pub enum UnknownNames {
 }
 
 impl Backend {
+    /// Names of the headers that the configuration sets on every request to it.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        let credential = self.credentials.as_ref().and_then(Credentials::header);
+        let assertion = self.assertion.as_ref().map(Assertion::header);
+        self.headers
+            .keys()
+            .map(String::as_str)
+            .chain(credential)
+            .chain(assertion)
+    }
+
     /// Where it is: its one address, or its endpoints.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.upstream
@@ -83,6 +102,104 @@ impl Backend {
             .chain(&self.endpoints)
             .map(String::as_str)
     }
+}
+
+/// The proxy's own credential for a backend: one of the three. Each text may be a secret source, and is read again at a
+/// reload.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Credentials {
+    /// `Authorization: Bearer`.
+    pub bearer: Option<SecretRef>,
+    /// `Authorization: Basic`.
+    pub basic: Option<Basic>,
+    /// A key in a header of its own.
+    pub api_key: Option<KeyHeader>,
+}
+
+impl Credentials {
+    /// The header that it is sent in.
+    pub fn header(&self) -> Option<&str> {
+        match (&self.bearer, &self.basic, &self.api_key) {
+            (Some(_), _, _) | (_, Some(_), _) => Some("Authorization"),
+            (None, None, Some(key)) => Some(&key.header),
+            (None, None, None) => None,
+        }
+    }
+}
+
+/// User name and password (RFC 7617).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// User name, without a colon.
+    pub username: SecretRef,
+    /// Password.
+    pub password: SecretRef,
+}
+
+/// A key in a header.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyHeader {
+    /// The header, for example `X-API-Key`.
+    pub header: String,
+    /// The key.
+    pub value: SecretRef,
+}
+
+/// A signed statement about the caller: a JWT with `iss` (`public_url`), `sub` and `idp_iss` (the person, and who
+/// vouches for them), `aud`, `iat`, `exp`, `jti`, `credential` (`session`, `bearer_jwt`, `access_token`, `api_key` or
+/// `bypass`) and, where there is one, `client_id`. Nobody signed in: nothing is sent.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// `aud`: what the backend calls itself. No two backends should share one.
+    pub audience: String,
+    /// How it is sent: `header`, or `bearer` for `Authorization: Bearer`.
+    #[serde(default, rename = "as")]
+    pub place: AssertionPlace,
+    /// The header it is sent in.
+    #[serde(default = "default_assertion_header")]
+    pub header: String,
+    /// Its life; from 10s to 10m. It is used again for half of it.
+    #[serde(default = "default_assertion_lifetime")]
+    pub lifetime: Span,
+    /// Further claims: name in the assertion to claim path. `email`, `groups` and `preferred_username` as paths are
+    /// what the proxy found to be those; another path is the provider's claim.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
+}
+
+impl Assertion {
+    /// The header that it is sent in.
+    pub fn header(&self) -> &str {
+        match self.place {
+            AssertionPlace::Header => &self.header,
+            AssertionPlace::Bearer => "Authorization",
+        }
+    }
+}
+
+/// How an assertion is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AssertionPlace {
+    /// In a header of its own.
+    #[default]
+    Header,
+    /// As `Authorization: Bearer`.
+    Bearer,
+}
+
+/// The keys that sign assertions, for all backends.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AssertionKeys {
+    /// PEM private keys (EC P-256 or Ed25519). The first signs, all are published. Unset: one is made, kept in the
+    /// session store (sealed) and renewed by itself; with `store: memory` it ends with the process, and several
+    /// replicas need keys here. Never the keys of `authorization_server.signing_keys`.
+    pub signing_keys: Vec<SecretRef>,
 }
 
 /// Which of several endpoints gets a request.
@@ -182,6 +299,14 @@ impl Default for IdentityHeaders {
             claims: BTreeMap::new(),
         }
     }
+}
+
+fn default_assertion_header() -> String {
+    "X-Identity-Assertion".to_owned()
+}
+
+fn default_assertion_lifetime() -> Span {
+    Span::secs(60)
 }
 
 fn default_connections() -> u32 {

@@ -11,6 +11,7 @@ mod routes;
 mod rules;
 mod service;
 mod sessions;
+mod told;
 
 use super::Config;
 use super::decode::LeftOut;

@@ -11,6 +11,7 @@ use http_body::Body as _;
 use super::identity::Introducer;
 use crate::authn::Identity;
 use crate::config::Config;
+use crate::config::backend::Backend;
 use crate::http::cookie::CookieNames;
 use crate::http::headers::{Fate, Reserved, connection_listed};
 use crate::http::inbound::TrustedProxies;
@@ -48,9 +49,9 @@ impl HeadRules {
         let static_headers = config
             .backends
             .iter()
-            .flat_map(|backend| backend.headers.keys());
+            .flat_map(Backend::header_names);
         Self {
-            reserved: Reserved::new(claim_headers.chain(static_headers).map(String::as_str)),
+            reserved: Reserved::new(claim_headers.map(String::as_str).chain(static_headers)),
             cookies: CookieNames::new(public_url, &config.sessions.cookie_name),
             introducer: Introducer::new(&config.identity_headers),
             trusted: TrustedProxies::new(&config.trusted_proxies),

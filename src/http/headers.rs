@@ -80,6 +80,7 @@ pub(crate) fn is_not_the_backends(name: &str) -> bool {
             | "x-request-id"
             | "forwarded"
             | "x-real-ip"
+            | "x-identity-assertion"
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("x-auth-request-")
 }

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::keys::{SigningKeys, UnknownKey};
 use crate::clock::{Ambient, Timestamp};
 use crate::scope::ScopeSet;
 use crate::secret::Secret;
+use crate::signing::{SigningKeys, UnknownKey};
 
 /// The `typ` of our tokens (RFC 9068 section 2.1).
 pub const TYPE: &str = "at+jwt";

@@ -2,16 +2,12 @@
 //! from memory whatever the provider does. Members without a value are left out: clients refuse `null`.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::issuer::GrantType;
 use crate::config::route::Kind;
-use crate::http::{Body, Response, respond};
 use crate::paths::{Own, OwnPaths};
-use crate::reject::{Code, Fault, Reject};
 use crate::scope::ScopeSet;
 use crate::urls::PublicUrl;
 
@@ -81,30 +77,6 @@ pub(super) fn document(config: &Config, public_url: &PublicUrl, offers: Offers) 
             json!(["urn:ietf:params:oauth:grant-profile:id-jag"]);
     }
     document.to_string().into()
-}
-
-/// A public JSON document that may be read from anywhere and kept for a while.
-pub(super) fn answer(document: &Bytes, method: &Method) -> Result<Response, Reject> {
-    match *method {
-        Method::GET | Method::HEAD => {
-            let mut response = http::Response::new(Body::full(document.clone()));
-            let headers = response.headers_mut();
-            respond::guard(headers);
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(
-                CACHE_CONTROL,
-                HeaderValue::from_static("public, max-age=300"),
-            );
-            Ok(response)
-        }
-        _ => Err(Reject::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Code::MethodNotAllowed,
-            Fault::Client,
-            "This document can only be read.",
-        )
-        .header(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"))),
-    }
 }
 
 /// How clients may prove who they are.

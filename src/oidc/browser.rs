@@ -134,6 +134,7 @@ impl Browser {
             | Own::Register
             | Own::Revoke
             | Own::Jwks
+            | Own::AssertionJwks
             | Own::ServerMetadata
             | Own::Health
             | Own::Ready

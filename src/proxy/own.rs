@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::request::Parts;
+use http::{Method, StatusCode};
 
 use super::record::Flight;
 use super::{Proxy, Snapshot, forward_auth};
 use crate::admin::health::Question;
 use crate::claims::Claims;
-use crate::http::{Inbound, Request, Response};
+use crate::http::{Body, Inbound, Request, Response, document, respond};
 use crate::issuer::{self, Surroundings};
+use crate::mcp::edge::open_cors;
 use crate::paths::Own;
 use crate::reject::{Code, Fault, Reject};
 use crate::route::Target;
@@ -39,6 +41,7 @@ pub(super) async fn answer(
             Fault::Client,
             "The proxy has no such endpoint.",
         )),
+        Own::AssertionJwks => assertion_keys(snapshot, inbound, &parts),
         Own::Authorize
         | Own::Consent
         | Own::Token
@@ -65,4 +68,35 @@ pub(super) async fn answer(
                 .await
         }
     }
+}
+
+/// The keys that verify identity assertions. They are served from memory, to anybody, from any origin.
+fn assertion_keys(
+    snapshot: &Snapshot,
+    inbound: &Inbound,
+    parts: &Parts,
+) -> Result<Response, Reject> {
+    let keys = snapshot
+        .assertion_keys
+        .as_ref()
+        .ok_or_else(issuer::not_here)?;
+    let mut response = if parts.method == Method::OPTIONS {
+        let mut response = http::Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    } else {
+        let set = keys.current().ok_or_else(|| {
+            Reject::unavailable(
+                Code::StoreUnavailable,
+                Fault::Proxy,
+                "The keys cannot be read just now. Try again in a moment.",
+            )
+        })?;
+        document::public(set.document(), &parts.method)?
+    };
+    open_cors(&parts.method, &parts.headers, response.headers_mut());
+    response
+        .headers_mut()
+        .insert("x-request-id", respond::request_id(inbound.id));
+    Ok(response)
 }

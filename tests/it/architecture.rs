@@ -11,7 +11,7 @@ const VOCABULARY: [&str; 13] = [
 
 /// Who may use whom, besides the vocabulary, `config` (a module's own section) and `telemetry` (names).
 /// An arrow that is missing here is a design question, not a line to add in passing.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     (
         "admin",
         &[
@@ -50,7 +50,15 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     (
         "forward",
-        &["authn", "authz", "http", "mcp", "revocation", "upstream"],
+        &[
+            "authn",
+            "authz",
+            "http",
+            "mcp",
+            "revocation",
+            "signing",
+            "upstream",
+        ],
     ),
     // Calls every reader of strangers' bytes.
     (
@@ -68,6 +76,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "revocation",
             "route",
             "session",
+            "signing",
             "store",
             "upstream",
         ],
@@ -94,10 +103,13 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "oidc",
             "revocation",
             "route",
+            "signing",
         ],
     ),
     ("revocation", &["store"]),
     ("session", &["revocation", "store"]),
+    // Keys that sign, kept in the store.
+    ("signing", &["store"]),
     // TLS towards Redis is the same as towards any other server.
     ("store", &["upstream"]),
     // The access record names routes, and watches bodies to their end.

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod backends;
 mod browser_pages;
 mod cli;
 mod conformance;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::routes::MOST_SESSIONS;
-use super::{Checker, files, listen};
+use super::{Checker, files, listen, told};
 use crate::config::backend::{Backend, HostPolicy, Protocol};
 use crate::headers::{IDENTITY, fold, is_governed};
 
@@ -27,6 +27,7 @@ pub(super) fn check(checker: &mut Checker) {
             ));
         }
     }
+    told::check_all(checker);
     identity_headers(checker);
 }
 
@@ -111,6 +112,7 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
     {
         checker.warn(format!("{at}: HTTP/2 without TLS is spoken by prior knowledge; a backend that speaks HTTP/1.1 only cannot answer"));
     }
+    told::check(checker, at, backend);
     for (name, value) in &backend.headers {
         let key = format!("{at}.headers[\"{name}\"]");
         header(checker, &key, name);

@@ -15,7 +15,7 @@ use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
 use crate::config::oidc::ClaimMap;
-use crate::forward::{Errand, Forwarder};
+use crate::forward::{Assertions, Errand, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Body, Inbound, Request, RequestBody, Response};
 use crate::ids::Subject;
@@ -24,6 +24,7 @@ use crate::mcp::Message;
 use crate::peer::{Conn, Peer, TokenMemo};
 use crate::revocation::Revocations;
 use crate::route::{Matched, Table};
+use crate::signing::{SigningKeys, Signs};
 use crate::store::memory::MemoryStore;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -92,6 +93,23 @@ fn news() -> Arc<Revocations> {
     Revocations::new(Arc::new(store), Ambient::system())
 }
 
+async fn assertions(config: &Config, public: &PublicUrl, keys: &KeyRing) -> Assertions {
+    let store = MemoryStore::new(
+        &crate::config::session::Sessions::default(),
+        Ambient::system(),
+    );
+    let signing = SigningKeys::new(
+        Signs::Assertions,
+        &[],
+        Arc::new(store),
+        keys,
+        Ambient::system(),
+    );
+    let signing = signing.unwrap();
+    signing.renew().await.unwrap();
+    Assertions::new(config, public, signing, Ambient::system())
+}
+
 impl Front {
     pub(super) async fn start(config: Config) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -104,10 +122,12 @@ impl Front {
             .collect();
         let drain = tokio_util::sync::CancellationToken::new();
         let keys = KeyRing::ephemeral(Ambient::system());
+        let assertions = assertions(&config, &public, &keys).await;
         let forwarder = Arc::new(Forwarder::new(
             &config,
             &public,
             upstreams.clone(),
+            Some(assertions),
             &keys,
             &news(),
             drain.clone(),

@@ -44,11 +44,17 @@ impl Setup {
     }
 
     /// A backend and the route that leads to it; `more` is the route's further keys, not indented.
-    pub(crate) fn route(mut self, path: &str, upstream: &str, more: &str) -> Self {
+    pub(crate) fn route(self, path: &str, upstream: &str, more: &str) -> Self {
+        self.yaml_backend(path, &format!("upstream: \"{upstream}\""), more)
+    }
+
+    /// The same with the backend's own keys, not indented.
+    pub(crate) fn yaml_backend(mut self, path: &str, backend: &str, more: &str) -> Self {
         let name = format!("b{}", self.backends.matches("- name:").count());
-        let _ = writeln!(
+        let _ = write!(
             self.backends,
-            "  - name: {name}\n    upstream: \"{upstream}\""
+            "  - name: {name}\n{}",
+            indent(backend, "    ")
         );
         let _ = write!(
             self.routes,

@@ -1,7 +1,8 @@
-//! The keys that sign access tokens: written in the configuration, or made here, kept sealed in the store and renewed.
+//! The keys that sign access tokens and the keys that sign identity assertions, two sets that are never mixed: written in
+//! the configuration, or made here, kept sealed in the store and renewed.
 //!
-//! A key is published before it signs, so that every replica and everybody who caches `/oauth2/jwks` knows it by then;
-//! and it verifies until the last token that it signed is over.
+//! A key is published before it signs, so that every replica and everybody who caches the key set knows it by then; and
+//! it verifies until the last token that it signed is over.
 
 mod pair;
 
@@ -26,8 +27,51 @@ use crate::keys::{KeyRing, Purpose};
 use crate::seal::Sealer;
 use crate::store::{Key, Outcome, Replaced, Space, Store, records};
 
-/// Signs access tokens, and tells the keys to whoever verifies them.
+/// What a set of keys signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signs {
+    /// Access tokens of the authorization server.
+    AccessTokens,
+    /// What backends are told about callers.
+    Assertions,
+}
+
+impl Signs {
+    /// The name in the store.
+    fn stored(self) -> Key {
+        let name = match self {
+            Self::AccessTokens => "signing-keys",
+            Self::Assertions => "assertion-keys",
+        };
+        Key::new(Space::Install, name)
+    }
+
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::AccessTokens => Purpose::SigningKeys,
+            Self::Assertions => Purpose::AssertionKeys,
+        }
+    }
+
+    /// The key of the configuration.
+    fn configured(self) -> &'static str {
+        match self {
+            Self::AccessTokens => "authorization_server.signing_keys",
+            Self::Assertions => "assertions.signing_keys",
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessTokens => "access tokens",
+            Self::Assertions => "identity assertions",
+        }
+    }
+}
+
+/// Signs tokens of one kind, and tells the keys to whoever verifies them.
 pub struct SigningKeys {
+    signs: Signs,
     set: ArcSwapOption<KeySet>,
     kept: Option<Kept>,
     ambient: Ambient,
@@ -80,6 +124,7 @@ impl SigningKeys {
     /// # Errors
     /// The key of the configuration that cannot be used, and why.
     pub fn new(
+        signs: Signs,
         configured: &[SecretRef],
         store: Arc<dyn Store>,
         ring: &KeyRing,
@@ -88,7 +133,10 @@ impl SigningKeys {
         let mut pairs = Vec::new();
         for (at, key) in configured.iter().enumerate() {
             let pair = Pair::from_pem(key.secret()).ok_or_else(|| {
-                format!("authorization_server.signing_keys[{at}] is no PEM private key of an EC key on P-256 or an Ed25519 key")
+                format!(
+                    "{}[{at}] is no PEM private key of an EC key on P-256 or an Ed25519 key",
+                    signs.configured()
+                )
             })?;
             // The first is the one that signs: the others count as older.
             let from = Timestamp::from_millis(i64::from(at == 0));
@@ -96,10 +144,11 @@ impl SigningKeys {
         }
         let kept = configured.is_empty().then(|| Kept {
             store,
-            sealer: ring.sealer(Purpose::SigningKeys, None),
+            sealer: ring.sealer(signs.purpose(), None),
         });
         let set = (!pairs.is_empty()).then(|| Arc::new(KeySet::new(pairs, 0)));
         Ok(Arc::new(Self {
+            signs,
             set: ArcSwapOption::new(set),
             kept,
             ambient,
@@ -114,7 +163,7 @@ impl SigningKeys {
                 let pause = match self.renew().await {
                     Ok(()) => EVERY,
                     Err(error) => {
-                        tracing::warn!(%error, "the keys that sign access tokens cannot be read; those that are known stay in use");
+                        tracing::warn!(%error, "the keys that sign {} cannot be read; those that are known stay in use", self.signs.as_str());
                         RETRY
                     }
                 };
@@ -144,7 +193,7 @@ impl SigningKeys {
         if last.is_none_or(|last| last.elapsed() >= LOOK_AGAIN) {
             *last = Some(Instant::now());
             if let Err(error) = self.renew().await {
-                tracing::warn!(%error, "the keys that sign access tokens cannot be read");
+                tracing::warn!(%error, "the keys that sign {} cannot be read", self.signs.as_str());
             }
         }
         drop(last);
@@ -158,7 +207,7 @@ impl SigningKeys {
         let Some(Kept { store, sealer }) = &self.kept else {
             return Ok(());
         };
-        let key = Key::new(Space::Install, "signing-keys");
+        let key = self.signs.stored();
         for _ in 0..ATTEMPTS {
             let now = self.ambient.now();
             let Some(stored) = store.get(&key).await? else {
@@ -176,7 +225,8 @@ impl SigningKeys {
             };
             let Some(mut record) = records::open::<Record>(sealer, &key, &stored) else {
                 tracing::error!(
-                    "The kept signing keys were sealed by a secret that is no longer in secret_keys: new ones are made, and clients refresh their tokens."
+                    "The kept keys that sign {} were sealed by a secret that is no longer in secret_keys: new ones are made.",
+                    self.signs.as_str()
                 );
                 let Some(first) = Pair::generate() else {
                     continue;
@@ -201,7 +251,8 @@ impl SigningKeys {
                 {
                     tracing::info!(
                         keys = record.keys.len(),
-                        "the keys that sign access tokens were renewed"
+                        "the keys that sign {} were renewed",
+                        self.signs.as_str()
                     );
                     self.take(&record, revision);
                     return Ok(());

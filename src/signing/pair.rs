@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::{Digest, Secret};
 
-/// A key pair that signs access tokens.
+/// A key pair that signs.
 pub(crate) struct Pair {
     kid: String,
     secret: Private,

@@ -14,7 +14,16 @@ fn world() -> (Arc<ManualClock>, Ambient, Arc<dyn Store>, KeyRing) {
 #[tokio::test]
 async fn replicas_share_one_key_and_renew_it_in_time() {
     let (clock, ambient, store, ring) = world();
-    let make = || SigningKeys::new(&[], Arc::clone(&store), &ring, ambient.clone()).unwrap();
+    let make = || {
+        SigningKeys::new(
+            Signs::AccessTokens,
+            &[],
+            Arc::clone(&store),
+            &ring,
+            ambient.clone(),
+        )
+        .unwrap()
+    };
     let (one, two) = (make(), make());
     assert!(one.current().is_none());
     one.renew().await.unwrap();
@@ -70,6 +79,7 @@ async fn keys_of_the_configuration_sign_in_their_order() {
     let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let ed = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let keys = SigningKeys::new(
+        Signs::AccessTokens,
         &[pem(&ed), pem(&p256)],
         Arc::clone(&store),
         &ring,
@@ -88,7 +98,13 @@ async fn keys_of_the_configuration_sign_in_their_order() {
     assert_eq!(document["keys"].as_array().unwrap().len(), 2);
     assert!(!document.to_string().contains("\"d\""), "public parts only");
 
-    let wrong = SigningKeys::new(&[SecretRef::inline("nonsense")], store, &ring, ambient);
+    let wrong = SigningKeys::new(
+        Signs::AccessTokens,
+        &[SecretRef::inline("nonsense")],
+        store,
+        &ring,
+        ambient,
+    );
     assert!(wrong.unwrap_err().contains("signing_keys[0]"));
 }
 
@@ -113,4 +129,21 @@ fn hex(text: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
         .collect()
+}
+
+/// Keys of the two kinds are other keys, under other names, sealed for other purposes.
+#[tokio::test]
+async fn what_signs_tokens_never_signs_assertions() {
+    let (_, ambient, store, ring) = world();
+    let make =
+        |signs| SigningKeys::new(signs, &[], Arc::clone(&store), &ring, ambient.clone()).unwrap();
+    let (tokens, assertions) = (make(Signs::AccessTokens), make(Signs::Assertions));
+    tokens.renew().await.unwrap();
+    assertions.renew().await.unwrap();
+    let kid = |keys: &SigningKeys| {
+        let set = keys.current().unwrap();
+        set.signing(ambient.now()).unwrap().kid().to_owned()
+    };
+    assert!(tokens.find(&kid(&assertions)).await.is_err());
+    assert!(assertions.find(&kid(&tokens)).await.is_err());
 }
