@@ -21,7 +21,7 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Last-Event-ID, Mcp-Method, Mcp-Name",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, X-Request-Id",
+    "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Retry-After, X-Request-Id",
 );
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
