@@ -206,13 +206,7 @@ pub(super) fn build(
             &lasting.revocations,
             lasting.drain.streams.clone(),
         ),
-        sessions: McpSessions::new(
-            config,
-            keys,
-            ambient.clone(),
-            Arc::clone(&lasting.mcp_sessions),
-            metrics,
-        ),
+        sessions: mcp_sessions(lasting, config, keys),
         requests: Arc::new(RequestMetrics::new(metrics, names)),
         bounds: Bounds {
             mcp_body: config.mcp.max_body.as_usize(),
@@ -239,6 +233,16 @@ pub(super) fn build(
             authn_until,
         },
     ))
+}
+
+fn mcp_sessions(lasting: &Lasting, config: &Config, keys: &KeyRing) -> McpSessions {
+    McpSessions::new(
+        config,
+        keys,
+        lasting.ambient.clone(),
+        Arc::clone(&lasting.mcp_sessions),
+        &lasting.metrics,
+    )
 }
 
 fn sessions(

@@ -250,7 +250,7 @@ impl Ledger {
                 until,
             } => {
                 for set in &account.sets {
-                    let name = name(&slot);
+                    let name = name(slot);
                     let told = self
                         .store
                         .index_admit(&set.key, &name, until, MAX_COUNTED)
@@ -262,7 +262,7 @@ impl Ledger {
             }
             Order::Release { slot, account } => {
                 for set in &account.sets {
-                    if let Err(error) = self.store.index_remove(&set.key, &name(&slot)).await {
+                    if let Err(error) = self.store.index_remove(&set.key, &name(slot)).await {
                         tracing::debug!(%error, "An MCP session that ended counts until it expires.");
                     }
                 }
@@ -316,7 +316,7 @@ impl Place {
             &self.account.sets[at],
             self.account.until(self.ledger.ambient.now()),
         );
-        let name = name(&self.slot);
+        let name = name(self.slot);
         let taken = self
             .ledger
             .store
@@ -361,8 +361,8 @@ impl Drop for InUse {
 }
 
 /// As it stands in the store.
-fn name(slot: &Slot) -> String {
-    format!("{:016x}", u64::from_be_bytes(*slot))
+fn name(slot: Slot) -> String {
+    format!("{:016x}", u64::from_be_bytes(slot))
 }
 
 #[cfg(test)]

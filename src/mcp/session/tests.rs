@@ -10,7 +10,6 @@ const FILES: usize = 0;
 const MAILS: usize = 1;
 const SMALL: usize = 2;
 const HOME: [u8; TAG] = [7; TAG];
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 struct World {
     sessions: Sessions,
@@ -209,7 +208,7 @@ fn an_id_ends_a_day_after_it_was_given_out() {
     let world = World::new();
     let text = world.given("ann", "42");
     let ours = [(SESSION_ID, &text)];
-    world.clock.advance(DAY - Duration::from_secs(1));
+    world.clock.advance(Duration::from_secs(24 * 3600 - 1));
     assert!(!world.refused(FILES, "ann", &ours));
     world.clock.advance(Duration::from_secs(1));
     assert!(world.refused(FILES, "ann", &ours));
