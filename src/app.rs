@@ -21,6 +21,7 @@ use self::built::Built;
 pub use self::direct::subjects;
 pub use self::run::serve;
 use crate::admin::{Control, ControlListener, Health, MetricsListener};
+use crate::audit::{Audit, Event, Kind, Outcome};
 use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
 use crate::listen::{Drain, Listeners};
@@ -55,6 +56,7 @@ struct Lasting {
     health: Arc<Health>,
     access: Arc<AccessLog>,
     traces: Arc<Traces>,
+    audit: Audit,
     store: Arc<dyn Store>,
     store_state: Arc<watch::StoreState>,
     revocations: Arc<Revocations>,
@@ -119,6 +121,8 @@ impl Running {
         )
         .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
         let traces = traces::start(&config, &ambient, &metrics)?;
+        let audit = Audit::start(&config.audit, &ambient, &metrics)
+            .map_err(|error| StartError::Unavailable(error.to_string()))?;
         let revocations = Revocations::new(Arc::clone(&store), ambient.clone());
         let mcp_sessions = Ledger::new(Arc::clone(&store), ambient.clone());
         let lasting = Arc::new(Lasting {
@@ -129,6 +133,7 @@ impl Running {
             health,
             access,
             traces,
+            audit,
             store,
             store_state: Arc::default(),
             listeners,
@@ -162,8 +167,12 @@ impl Running {
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.access),
             Arc::clone(&lasting.traces),
+            lasting.audit.clone(),
         );
         loaded_now(&lasting, true);
+        lasting
+            .audit
+            .note(Event::ok(Kind::Started).detail(crate::build::VERSION));
         lasting.health.set_ready();
         let gone = CancellationToken::new();
         let serving = tokio::spawn({
@@ -228,6 +237,12 @@ impl Running {
     pub async fn reload(&self, loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
         let outcome = self.take_over(loaded.config).await;
         loaded_now(&self.lasting, outcome.is_ok());
+        self.lasting.audit.note(match &outcome {
+            Ok(kept) => Event::ok(Kind::Reloaded).detail(&kept.join("; ")),
+            Err(error) => Event::new(Kind::Reloaded, Outcome::Error)
+                .because("unusable")
+                .detail(&error.to_string()),
+        });
         outcome
     }
 
@@ -297,9 +312,12 @@ impl Running {
         self.lasting.end.cancel();
         self.lasting.tracker.close();
         self.lasting.tracker.wait().await;
+        self.lasting.audit.note(Event::ok(Kind::Stopped));
         let access = Arc::clone(&self.lasting.access);
         let traces = Arc::clone(&self.lasting.traces);
+        let audit = self.lasting.audit.clone();
         let close = move || {
+            audit.close();
             access.close();
             traces.flush();
         };
@@ -325,7 +343,7 @@ async fn bind_control(config: &Config) -> Result<Option<ControlListener>, StartE
 
 /// Lets operators ask, where there is a listener for it.
 fn control(lasting: &Lasting, built: &Built, listener: Option<ControlListener>) -> Arc<Control> {
-    let control = Control::new(built.subjects());
+    let control = Control::new(built.subjects(), lasting.audit.clone());
     if let Some(listener) = listener {
         let serve = listener.serve(Arc::clone(&control), lasting.end.clone());
         lasting.tracker.spawn(serve);

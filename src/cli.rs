@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Secrets are never flags: a process list shows
 //! them.
 
+mod audit;
 mod check;
 mod exit;
 pub mod generate;
@@ -100,8 +101,18 @@ enum Command {
         #[command(subcommand)]
         what: sessions::SessionsCommand,
     },
+    /// The audit log: prove that it is whole and unchanged, and give its head to be kept elsewhere.
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        what: audit::AuditCommand,
+    },
     /// Print a new root secret for `secret_keys`: 32 random bytes in base64url.
-    Keygen,
+    Keygen {
+        /// Print a signing key for `audit.signing_key` instead: its seed, and the public key for `audit verify`.
+        #[arg(long)]
+        audit: bool,
+    },
     /// Print the version.
     Version {
         /// As JSON, with revision and compiler.
@@ -122,6 +133,10 @@ enum ConfigCommand {
     Metrics(Mode),
     /// This command line (docs/cli.md).
     Commands(Mode),
+    /// Kinds and fields of audit records (docs/audit-records.md).
+    Audit(Mode),
+    /// JSON Schema of audit records (docs/audit.schema.json).
+    AuditSchema(Mode),
     /// All of them.
     All(Mode),
 }
@@ -177,7 +192,9 @@ fn dispatch(cli: Cli) -> Exit {
         }
         Some(Command::Policy { what }) => policy::run(&sources, &what),
         Some(Command::Sessions { what }) => sessions::run(&sources, &what),
-        Some(Command::Keygen) => {
+        Some(Command::Audit { what }) => audit::run(&sources, what),
+        Some(Command::Keygen { audit: true }) => audit::keygen(),
+        Some(Command::Keygen { audit: false }) => {
             let key: [u8; 32] = Ambient::system().random();
             out::line(&URL_SAFE_NO_PAD.encode(key));
             Exit::Ok

@@ -4,6 +4,7 @@
 //! Leaf types check themselves while they are read; rules across keys run once in [`load()`]. What runs
 //! later gets a [`Config`] that cannot be wrong in a way that a check could have found.
 
+pub mod audit;
 pub mod authn;
 pub mod backend;
 mod check;
@@ -118,6 +119,9 @@ pub struct Config {
     /// Traces over OTLP.
     #[serde(default)]
     pub tracing: tracing::Tracing,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: audit::Audit,
     /// How the process ends.
     #[serde(default)]
     pub shutdown: service::Shutdown,

@@ -39,6 +39,7 @@ use self::client::Clients;
 use self::desk::{Desk, Visit};
 use self::metadata::Offers;
 use self::token::{Assertions, TokenDesk, TokenMeters};
+use crate::audit::Audit;
 use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
@@ -68,6 +69,7 @@ pub struct Issuer {
     desk: Desk,
     tokens: TokenDesk,
     document: Bytes,
+    audit: Audit,
 }
 
 /// What a request is judged by besides ourselves.
@@ -96,6 +98,7 @@ impl Issuer {
         keys: &KeyRing,
         ambient: &Ambient,
         metrics: &Arc<Metrics>,
+        audit: &Audit,
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let clients = Arc::new(Clients::new(
@@ -116,6 +119,7 @@ impl Issuer {
             Arc::clone(store),
             keys,
             ambient.clone(),
+            audit.clone(),
         );
         let tokens = TokenDesk {
             clients: Arc::clone(&clients),
@@ -133,6 +137,7 @@ impl Issuer {
             default_route: desk.default_route.clone(),
             ambient: ambient.clone(),
             meters: TokenMeters::new(metrics),
+            audit: audit.clone(),
         };
         let offers = Offers {
             registration: clients.can_register(),
@@ -143,6 +148,7 @@ impl Issuer {
             clients,
             desk,
             tokens,
+            audit: audit.clone(),
         })
     }
 
@@ -166,7 +172,9 @@ impl Issuer {
         let mut response = match own {
             Own::Authorize => Box::pin(authorize::answer(&self.desk, visit, request)).await?,
             Own::Consent => Box::pin(consent::answer(&self.desk, visit, request)).await?,
-            Own::Register => register::register(&self.clients, around.inbound, request).await,
+            Own::Register => {
+                register::register(&self.clients, &self.audit, around.inbound, request).await
+            }
             Own::Token | Own::Revoke | Own::Jwks | Own::ServerMetadata => {
                 Box::pin(self.open(own, around, request)).await?
             }
@@ -192,10 +200,8 @@ impl Issuer {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
             }
-            Own::Token => {
-                token::answer(&self.tokens, around.routes, around.inbound.client, request).await
-            }
-            Own::Revoke => revoke::answer(&self.tokens, around.inbound.client, request).await,
+            Own::Token => token::answer(&self.tokens, around.inbound, around.routes, request).await,
+            Own::Revoke => revoke::answer(&self.tokens, around.inbound, request).await,
             Own::ServerMetadata => document::public(&self.document, &method)?,
             Own::Jwks => {
                 let set = self.tokens.access.keys().current().ok_or_else(no_keys)?;

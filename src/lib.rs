@@ -63,6 +63,7 @@ pub mod issuer;
 
 // 11 what operators see.
 pub mod admin;
+pub mod audit;
 pub mod telemetry;
 
 // The whole: built in `app`, run by `lifecycle`, started by `cli`.

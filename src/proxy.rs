@@ -2,6 +2,7 @@
 //! step that fails hands a [`Reject`], and `exit` writes the answer.
 
 mod denied;
+mod docket;
 mod exit;
 mod forward_auth;
 mod guide;
@@ -17,8 +18,10 @@ use http::request::Parts;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
+use self::docket::{Docket, McpSession};
 use self::record::Flight;
 use crate::admin::Health;
+use crate::audit::Audit;
 use crate::authn::{Authn, Caller, Credential};
 use crate::authz::Policy;
 use crate::clock::Ambient;
@@ -92,6 +95,7 @@ pub struct Proxy {
     health: Arc<Health>,
     access: Arc<AccessLog>,
     traces: Arc<Traces>,
+    audit: Audit,
 }
 
 impl Proxy {
@@ -103,6 +107,7 @@ impl Proxy {
         health: Arc<Health>,
         access: Arc<AccessLog>,
         traces: Arc<Traces>,
+        audit: Audit,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -111,6 +116,7 @@ impl Proxy {
             health,
             access,
             traces,
+            audit,
         })
     }
 
@@ -170,17 +176,30 @@ impl Proxy {
                             snapshot.edge.websocket(&parts.headers)?;
                         }
                         let told = snapshot.forwarder.told();
-                        let caller = snapshot
-                            .authn
-                            .authenticate(inbound, &target, &parts)
-                            .await?;
+                        let caller = self.caller(snapshot, inbound, &target, &parts).await?;
                         flight.by(&caller);
                         let asked = leave::Asked::of(&caller, &parts, told);
                         let message = Message::default();
-                        let permit = snapshot
-                            .policy
-                            .decide(caller, target, &message)
-                            .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
+                        let said = docket::Asked {
+                            target: &target,
+                            method: &parts.method,
+                            headers: &parts.headers,
+                            path: Some(parts.uri.path()),
+                            message: &message,
+                        };
+                        let docket = Docket::open(&self.audit, inbound, &caller, said).await?;
+                        let permit = match snapshot.policy.decide(caller, target, &message) {
+                            Ok(permit) => permit,
+                            Err(denied) => {
+                                if let Some(docket) = docket {
+                                    docket.denied(&denied).await?;
+                                }
+                                return Err(denied::reject(denied, &snapshot.authn));
+                            }
+                        };
+                        if let Some(docket) = docket {
+                            flight.trail = Some(docket.permitted(&permit).await?);
+                        }
                         let request = Request::from_parts(parts, body);
                         flight.sent(Instant::now());
                         let leave = || asked.as_ref().map(|asked| asked.leave(self, &message));
@@ -213,10 +232,7 @@ impl Proxy {
         flight: &mut Flight,
     ) -> Result<Response, Reject> {
         let told = snapshot.forwarder.told();
-        let caller = snapshot
-            .authn
-            .authenticate(inbound, &target, &parts)
-            .await?;
+        let caller = self.caller(snapshot, inbound, &target, &parts).await?;
         flight.by(&caller);
         let asked = leave::Asked::of(&caller, &parts, told);
         let bytes = body
@@ -225,16 +241,33 @@ impl Proxy {
         flight.bytes_in = bytes.len() as u64;
         flight.message = Message::read(&parts.headers, &bytes)?;
         flight.called();
-        let mut session = snapshot.sessions.enter(
-            target.route().index,
-            owner(&caller),
-            &parts.method,
-            &parts.headers,
-            &flight.message,
-        )?;
+        let said = docket::Asked {
+            target: &target,
+            method: &parts.method,
+            headers: &parts.headers,
+            path: None,
+            message: &flight.message,
+        };
+        let mut session = snapshot
+            .sessions
+            .enter(
+                target.route().index,
+                owner(&caller),
+                &parts.method,
+                &parts.headers,
+                &flight.message,
+            )
+            .inspect_err(|reject| {
+                docket::session_refused(&self.audit, inbound, &caller, said, reject);
+            })?;
+        let docket = Docket::open(&self.audit, inbound, &caller, said).await?;
+        let noted = McpSession::of(&self.audit, inbound, &caller, said);
         let permit = match snapshot.policy.decide(caller, target, &flight.message) {
             Ok(permit) => permit,
             Err(denied) => {
+                if let Some(docket) = docket {
+                    docket.denied(&denied).await?;
+                }
                 let (response, rejected) =
                     denied::answer(denied, snapshot, &flight.message, inbound, &parts.headers)?;
                 flight.refused = Some(rejected);
@@ -243,7 +276,14 @@ impl Proxy {
         };
         if session.begins() {
             // Boxed: seldom taken, and it would make room for itself in every request's task.
-            Box::pin(session.admit()).await?;
+            Box::pin(session.admit()).await.inspect_err(|reject| {
+                if let Some(noted) = &noted {
+                    noted.refused(&self.audit, reject);
+                }
+            })?;
+        }
+        if let Some(docket) = docket {
+            flight.trail = Some(docket.permitted(&permit).await?);
         }
         let body = if bytes.is_empty() {
             RequestBody::Empty
@@ -265,7 +305,30 @@ impl Proxy {
             .send(permit, inbound, request, errand)
             .await;
         flight.answered(Instant::now());
+        if let (Some(noted), Ok(response)) = (noted, &sent) {
+            noted.answered(&self.audit, response);
+        }
         sent
+    }
+
+    /// Who asks; a refusal goes on record.
+    async fn caller(
+        &self,
+        snapshot: &Snapshot,
+        inbound: &Inbound,
+        target: &Target,
+        parts: &Parts,
+    ) -> Result<Caller, Reject> {
+        let asked = snapshot.authn.authenticate(inbound, target, parts).await;
+        asked.inspect_err(|reject| {
+            docket::refused(
+                &self.audit,
+                inbound,
+                Some(target.route()),
+                &parts.headers,
+                reject,
+            );
+        })
     }
 }
 

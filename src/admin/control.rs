@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Subjects;
+use crate::audit::Audit;
 
 /// What can be asked for, in force since the last reload.
 pub struct Control {
     subjects: ArcSwap<Subjects>,
+    audit: Audit,
 }
 
 /// The bound listener, not yet serving.
@@ -53,9 +55,10 @@ pub struct ControlBindError {
 
 impl Control {
     /// Over the parts in force.
-    pub fn new(subjects: Subjects) -> Arc<Self> {
+    pub fn new(subjects: Subjects, audit: Audit) -> Arc<Self> {
         Arc::new(Self {
             subjects: ArcSwap::from_pointee(subjects),
+            audit,
         })
     }
 
@@ -137,7 +140,8 @@ impl ControlListener {
                         let control = Arc::clone(&control);
                         async move {
                             let subjects = control.subjects.load_full();
-                            Ok::<_, Infallible>(answer::to(request, &subjects, is_unix).await)
+                            let asked = answer::to(request, &subjects, &control.audit, is_unix);
+                            Ok::<_, Infallible>(asked.await)
                         }
                     });
                     let connection = http1::Builder::new()

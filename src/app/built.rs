@@ -140,6 +140,7 @@ pub(super) fn build(
         keys,
         ambient.clone(),
         metrics,
+        &lasting.audit,
     ));
     let server = server(lasting, config, keys, &public_url, &sessions, old)?;
     let issuer = match &server {
@@ -154,6 +155,7 @@ pub(super) fn build(
                 keys,
                 ambient,
                 metrics,
+                &lasting.audit,
                 old.and_then(|old| old.issuer.as_deref()),
             )
             .map_err(StartError::Config)?,
@@ -310,6 +312,7 @@ fn server(
             server,
             &config.sessions,
             lasting.ambient.clone(),
+            lasting.audit.clone(),
         );
         let access = AccessTokens::new(
             Arc::clone(&signing),

@@ -42,6 +42,7 @@ pub async fn subjects(config: &Config) -> Result<Subjects, StartError> {
         &config.authorization_server,
         &config.sessions,
         ambient,
+        crate::audit::Audit::default(),
     );
     Ok(Subjects {
         sessions,

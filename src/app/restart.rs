@@ -23,6 +23,9 @@ pub(super) fn restart_only(before: &Config, after: &Config) -> Vec<&'static str>
     if before.logging.format != after.logging.format {
         keys.push("logging.format (of the process's log; access records change at once)");
     }
+    if before.audit != after.audit {
+        keys.push("audit");
+    }
     keys
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Running, StartError};
+use crate::audit::{Event, Kind, Outcome};
 use crate::clock::Ambient;
 use crate::config::{Loaded, Sources, load};
 use crate::lifecycle::{self, Notifier, Signals};
@@ -55,14 +56,16 @@ async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
             .spawn(async move { notifier.feed_watchdog(end).await });
     }
     let announced = {
-        let (drain, health, metrics) = (
+        let (drain, health, metrics, audit) = (
             lasting.drain.clone(),
             Arc::clone(&lasting.health),
             Arc::clone(&lasting.metrics),
+            lasting.audit.clone(),
         );
         async move {
             drain.announced.cancelled().await;
             health.set_draining();
+            audit.note(Event::ok(Kind::Draining));
             metrics.gauge(Name::Draining, &[]).set(1.0);
             std::future::pending::<()>().await;
         }
@@ -115,6 +118,11 @@ async fn reload(running: &Running, sources: &Sources) {
         Ok(Err(problems)) => {
             count("error");
             super::loaded_now(&running.lasting, false);
+            running.lasting.audit.note_with(|_| {
+                Event::new(Kind::Reloaded, Outcome::Error)
+                    .because("wrong")
+                    .detail(&problems.to_string())
+            });
             for problem in problems.all() {
                 tracing::error!("{problem}");
             }

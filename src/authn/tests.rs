@@ -219,6 +219,7 @@ impl World {
             &keys,
             ambient.clone(),
             &metrics,
+            &crate::audit::Audit::default(),
         ));
         let authn = Authn::new(
             &config,

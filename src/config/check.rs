@@ -1,5 +1,6 @@
 //! Rules across keys, a file for each topic. Each finding names its key and says what to do.
 
+mod audit;
 mod authn;
 mod backends;
 mod files;
@@ -93,5 +94,6 @@ pub(super) fn run(
     backends::check(&mut checker);
     routes::check(&mut checker);
     service::check(&mut checker);
+    audit::check(&mut checker);
     checker.found
 }

@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::Config;
 use super::layers::Layers;
 use super::path::{KeyPath, Origins, Segment};
-use super::problem::{MAX_PROBLEMS, Problem, nearest, not_yet};
+use super::problem::{MAX_PROBLEMS, Problem, nearest};
 use super::shape::Shape;
 
 /// What came out, with the places that had to be left out.
@@ -212,9 +212,6 @@ impl Decoder<'_> {
         known: impl Iterator<Item = &'k str> + Clone,
     ) {
         self.left_out.places.push(path.clone());
-        if let Some(message) = not_yet(path) {
-            return self.report(path, message);
-        }
         let message = if let Some(near) = nearest(key, known.clone()) {
             format!("this key is unknown; did you mean `{near}`?")
         } else {

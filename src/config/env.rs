@@ -98,7 +98,7 @@ const PLAIN: [Short; 11] = [
 ];
 
 /// Short names that hold a secret.
-const SECRET: [Short; 2] = [
+const SECRET: [Short; 3] = [
     short(
         "OIDC_CLIENT_SECRET",
         "oidc.client_secret",
@@ -108,6 +108,11 @@ const SECRET: [Short; 2] = [
         "REDIS_URL",
         "sessions.redis.url",
         "`redis://host:6379/0`, or `rediss://` for TLS.",
+    ),
+    short(
+        "AUDIT_LOG_KEY",
+        "audit.signing_key",
+        "The seed of the key that signs checkpoints of the audit log.",
     ),
 ];
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::path::{KeyPath, Origin, Segment};
+use super::path::Origin;
 
 /// The most problems that are kept; a file with more has one cause.
 pub const MAX_PROBLEMS: usize = 100;
@@ -168,22 +168,6 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
-}
-
-/// Keys that the format's examples show and that this version does not have: the path without indexes, and why.
-pub(super) fn not_yet(path: &KeyPath) -> Option<&'static str> {
-    let keys: Vec<&str> = path
-        .segments()
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Key(key) => Some(key.as_str()),
-            Segment::Index(_) => None,
-        })
-        .collect();
-    match keys.as_slice() {
-        ["audit"] => Some("the audit log is not available in this version; remove the section"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use self::forwarded::Said;
+use crate::audit::Place;
 use crate::clock::{Ambient, Timestamp};
 use crate::ids::RequestId;
 use crate::peer::{Conn, Peer};
@@ -51,6 +52,17 @@ impl Inbound {
             client: said.client.or_else(|| conn.peer.ip()),
             https: said.https.unwrap_or(conn.tls.is_some()),
             conn,
+        }
+    }
+}
+
+impl Inbound {
+    /// The request as the audit log names it.
+    pub fn place(&self) -> Place {
+        Place {
+            client: self.client,
+            request: Some(self.id),
+            ..Place::default()
         }
     }
 }

@@ -313,7 +313,7 @@ async fn go_on(
         tracing::info!(request_id = %visit.inbound.id, client = %asked.client.digest, "somebody may not use what an app asked for");
         return Ok(back.refused(desk, visit, &view, &asked, &session.claims));
     }
-    consent::ask(desk, headers, &view, asked, &session).await
+    consent::ask(desk, visit, headers, &view, asked, &session).await
 }
 
 /// The same address, for which the question is always asked.

@@ -21,6 +21,8 @@ use super::form::Form;
 use super::grant::{About, Approval, Basis};
 use super::handoff::{self, Answer};
 use super::remembered;
+use crate::audit::event::clip;
+use crate::audit::{Event, Kind, Outcome, What};
 use crate::clock::Timestamp;
 use crate::config::issuer::GrantType;
 use crate::http::navigation::{self, Site};
@@ -116,6 +118,7 @@ impl Transaction {
 /// Asks the person, or answers for them where they said so before.
 pub(super) async fn ask(
     desk: &Desk,
+    visit: Visit<'_>,
     headers: &HeaderMap,
     view: &View,
     asked: Asked,
@@ -137,7 +140,7 @@ pub(super) async fn ask(
             .await
             .map_err(|error| store_away(&error))?
     {
-        return approve(desk, view, &transaction, session).await;
+        return approve(desk, visit, view, &transaction, session, "remembered").await;
     }
     let again = with_consent(&asked.again);
     let page = Consent {
@@ -206,7 +209,11 @@ pub(crate) async fn answer(
     }
     let view = desk.view(headers, None, again);
     match form.get("decision") {
-        Some("deny") => deny(desk, &view, &transaction),
+        Some("deny") => {
+            let how = (Kind::ConsentDenied, Outcome::Denied);
+            note(desk, visit, &transaction, &session, how, "asked");
+            deny(desk, &view, &transaction)
+        }
         Some("approve") => {
             if target(visit, &transaction)
                 .is_none_or(|target| !(visit.admits)(&session.claims, &target))
@@ -229,7 +236,7 @@ pub(crate) async fn answer(
                     .await
                     .map_err(|error| store_away(&error))?;
             }
-            approve(desk, &view, &transaction, &session).await
+            approve(desk, visit, &view, &transaction, &session, "asked").await
         }
         _ => Err(malformed("decision is neither approve nor deny")),
     }
@@ -296,11 +303,40 @@ async fn use_up(
         .await
 }
 
+/// Records what was decided about a request, and what follows.
+fn note(
+    desk: &Desk,
+    visit: Visit<'_>,
+    transaction: &Transaction,
+    session: &Session,
+    (kind, outcome): (Kind, Outcome),
+    why: &'static str,
+) {
+    desk.audit.note_with(|audit| {
+        let who = audit
+            .who(&session.claims)
+            .with_session(&*session.id)
+            .with_client(Some(&transaction.client_id));
+        let what = What {
+            resource: Some(clip(&transaction.resource)),
+            scopes: transaction.scopes.iter().map(clip).collect(),
+            ..What::default()
+        };
+        Event::new(kind, outcome)
+            .because(why)
+            .by(who)
+            .at(visit.inbound.place())
+            .what(what)
+    });
+}
+
 async fn approve(
     desk: &Desk,
+    visit: Visit<'_>,
     view: &View,
     transaction: &Transaction,
     session: &Session,
+    why: &'static str,
 ) -> Result<Response, Reject> {
     let approval = Approval {
         about: about(desk, transaction, session),
@@ -320,6 +356,16 @@ async fn approve(
         }
     };
     tracing::info!(client = %transaction.client, resource = %transaction.resource, "access was allowed");
+    for kind in [Kind::ConsentGiven, Kind::CodeIssued] {
+        note(
+            desk,
+            visit,
+            transaction,
+            session,
+            (kind, Outcome::Success),
+            why,
+        );
+    }
     Answer {
         app: transaction.app.as_deref(),
         href: handoff::code(

@@ -7,6 +7,7 @@ use http::HeaderMap;
 
 use super::client::{Client, Clients, Place, Standing};
 use super::grant::Grants;
+use crate::audit::Audit;
 use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub(crate) struct Desk {
     pub(super) default_route: Option<String>,
     pub(super) remember: Option<Duration>,
     pub(super) ambient: Ambient,
+    pub(super) audit: Audit,
 }
 
 /// One request, and what it is judged by.
@@ -60,6 +62,7 @@ impl Desk {
         store: Arc<dyn Store>,
         keys: &KeyRing,
         ambient: Ambient,
+        audit: Audit,
     ) -> Self {
         let server = &config.authorization_server;
         Self {
@@ -78,6 +81,7 @@ impl Desk {
                 .map(|name| name.as_str().to_owned()),
             remember: server.consent.remember.map(|span| span.0),
             ambient,
+            audit,
         }
     }
 

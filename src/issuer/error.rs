@@ -96,6 +96,11 @@ impl OAuthError {
         Self::new(OAuthCode::TemporarilyUnavailable, description)
     }
 
+    /// Whether it is not the caller's fault.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.code.status().is_server_error()
+    }
+
     /// The JSON answer (RFC 6749 section 5.2), not to be stored.
     pub(crate) fn answer(&self) -> Response {
         let body = serde_json::json!({

@@ -20,6 +20,7 @@ pub(crate) use self::redeem::Redemption;
 use self::seen::Seen;
 use self::ticket::GrantId;
 use super::client::RedirectUri;
+use crate::audit::{Audit, Event, Kind, Outcome, Who};
 use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::config::issuer::AuthorizationServer;
@@ -129,6 +130,7 @@ struct Inner {
     sealer: Sealer,
     sessions: Arc<Sessions>,
     revocations: Arc<Revocations>,
+    audit: Audit,
     ambient: Ambient,
     idle: Duration,
     lifetime: Duration,
@@ -140,6 +142,7 @@ struct Inner {
 
 impl Grants {
     /// Over a store, with the logins that grants point to.
+    #[expect(clippy::too_many_arguments, reason = "a composition, called once")]
     pub fn new(
         store: Arc<dyn Store>,
         keys: &KeyRing,
@@ -148,6 +151,7 @@ impl Grants {
         config: &AuthorizationServer,
         session_config: &SessionConfig,
         ambient: Ambient,
+        audit: Audit,
     ) -> Arc<Self> {
         let bound = usize::try_from(session_config.max_sessions)
             .unwrap_or(usize::MAX)
@@ -163,6 +167,7 @@ impl Grants {
             seen: Seen::new(bound, REMEMBER, grace),
             logins: Seen::new(bound, REMEMBER, grace),
             revocations,
+            audit,
             ambient,
             store,
         });
@@ -323,6 +328,20 @@ impl Inner {
                         why = why.as_str(),
                         "a grant was ended"
                     );
+                    self.audit.note_with(|_| {
+                        let outcome = if why.is_misuse() {
+                            Outcome::Failure
+                        } else {
+                            Outcome::Success
+                        };
+                        let about = &record.about;
+                        let who = Who::subject(&about.subject)
+                            .with_client(Some(&about.client_id))
+                            .with_grant(&id.hex());
+                        Event::new(Kind::GrantEnded, outcome)
+                            .because(why.as_str())
+                            .by(who)
+                    });
                     self.revocations
                         .tell(Name::Grant(id.hex()), News::Ended)
                         .await;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Clients, New, Wrong};
 use super::limit::{Limit, Share, source};
+use crate::audit::{Audit, Event, Kind, Outcome, Who};
 use crate::clock::Timestamp;
 use crate::http::respond::{self, Audience};
 use crate::http::{Body, Inbound, Request, Response};
@@ -76,7 +77,12 @@ impl Registrations {
 }
 
 /// Answers the registration endpoint. 404 while clients may not register themselves.
-pub(crate) async fn register(clients: &Clients, inbound: &Inbound, request: Request) -> Response {
+pub(crate) async fn register(
+    clients: &Clients,
+    audit: &Audit,
+    inbound: &Inbound,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let mut response = if !clients.can_register() {
         error(
@@ -90,8 +96,22 @@ pub(crate) async fn register(clients: &Clients, inbound: &Inbound, request: Requ
         response
     } else if parts.method == Method::POST {
         match admit_and_read(clients, inbound, body).await {
-            Ok(said) => answer(clients, &said),
-            Err(response) => response,
+            Ok(said) => {
+                let (response, event) = answer(clients, &said);
+                audit.note_with(|_| event.at(inbound.place()));
+                response
+            }
+            Err(response) => {
+                audit.note_with(|_| {
+                    Event::new(Kind::ClientRegistered, Outcome::Failure)
+                        .because(match response.status() {
+                            StatusCode::TOO_MANY_REQUESTS => "too_many",
+                            _ => "unreadable",
+                        })
+                        .at(inbound.place())
+                });
+                response
+            }
         }
     } else {
         let mut response = error(
@@ -140,12 +160,13 @@ async fn admit_and_read(
     })
 }
 
-fn answer(clients: &Clients, said: &Map<String, Value>) -> Response {
+fn answer(clients: &Clients, said: &Map<String, Value>) -> (Response, Event) {
     let counts = clients.registrations();
     match clients.register(said) {
         Ok(new) => {
             counts.done.increment(1);
-            json_answer(StatusCode::CREATED, &echo(said, new))
+            let event = Event::ok(Kind::ClientRegistered).by(Who::client(&new.id));
+            (json_answer(StatusCode::CREATED, &echo(said, new)), event)
         }
         Err(wrong) => {
             counts.refused.increment(1);
@@ -154,7 +175,9 @@ fn answer(clients: &Clients, said: &Map<String, Value>) -> Response {
                 Wrong::RedirectUri(_) => "invalid_redirect_uri",
                 Wrong::Metadata(_) => "invalid_client_metadata",
             };
-            error(StatusCode::BAD_REQUEST, code, &wrong.to_string())
+            let event = Event::new(Kind::ClientRegistered, Outcome::Failure).because(code);
+            let response = error(StatusCode::BAD_REQUEST, code, &wrong.to_string());
+            (response, event)
         }
     }
 }

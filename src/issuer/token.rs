@@ -20,9 +20,11 @@ use super::client::{Client, Clients};
 use super::error::{OAuthCode, OAuthError};
 use super::form::Form;
 use super::grant::{About, Grants};
+use crate::audit::event::clip;
+use crate::audit::{Audit, Event, Kind, Outcome, What, Who};
 use crate::clock::{Ambient, Timestamp};
 use crate::config::issuer::GrantType;
-use crate::http::{Body, Request, RequestBody, Response};
+use crate::http::{Body, Inbound, Request, RequestBody, Response};
 use crate::oidc::Browser;
 use crate::route::Table;
 use crate::scope::ScopeSet;
@@ -39,6 +41,7 @@ pub(super) struct TokenDesk {
     pub(super) default_route: Option<String>,
     pub(super) ambient: Ambient,
     pub(super) meters: TokenMeters,
+    pub(super) audit: Audit,
 }
 
 /// Counts requests at the token endpoint.
@@ -78,8 +81,8 @@ struct Answer<'a> {
 /// `POST /oauth2/token`.
 pub(super) async fn answer(
     desk: &TokenDesk,
+    inbound: &Inbound,
     routes: &Table,
-    from: Option<IpAddr>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -87,6 +90,7 @@ pub(super) async fn answer(
         return other_method();
     }
     let mut kind = "unknown";
+    let mut who = Who::default();
     let outcome = async {
         let form = read(&head.headers, body).await?;
         let grant = form
@@ -94,7 +98,12 @@ pub(super) async fn answer(
             .ok_or(OAuthError::invalid_request("grant_type is missing"))?;
         let (grant, name) = grant_of(grant)?;
         kind = name;
-        let client = authenticated(&desk.clients, &head.headers, &form, from).await?;
+        // As it says itself, until it has proven it.
+        who = Who::default()
+            .with_client(form.get("client_id"))
+            .with_credential(name);
+        let client = authenticated(&desk.clients, &head.headers, &form, inbound.client).await?;
+        who = who.clone().with_client(Some(&client.id));
         if !client.may(grant) {
             return Err(OAuthError::new(
                 OAuthCode::UnauthorizedClient,
@@ -107,23 +116,66 @@ pub(super) async fn answer(
             GrantType::ClientCredentials => machine::give(desk, routes, &client, &form).await?,
             GrantType::JwtBearer => assertion::exchange(desk, routes, &client, &form).await?,
         };
-        desk.tokens(&given)
+        let answer = desk.tokens(&given)?;
+        Ok((answer, given))
     }
     .await;
+    desk.audit
+        .note_with(|_| event(kind, who, &outcome).at(inbound.place()));
     let result = match &outcome {
         Ok(_) => "issued",
         Err(error) => error.code.as_str(),
     };
     desk.meters.count(kind, result).increment(1);
-    outcome.unwrap_or_else(|error| {
-        tracing::info!(
-            error = error.code.as_str(),
-            description = error.description,
-            grant_type = kind,
-            "no tokens were given"
-        );
-        error.answer()
-    })
+    match outcome {
+        Ok((answer, _)) => answer,
+        Err(error) => {
+            tracing::info!(
+                error = error.code.as_str(),
+                description = error.description,
+                grant_type = kind,
+                "no tokens were given"
+            );
+            error.answer()
+        }
+    }
+}
+
+fn event(kind: &'static str, who: Who, outcome: &Result<(Response, Given), OAuthError>) -> Event {
+    match outcome {
+        Ok((_, given)) => {
+            let issued = if kind == "refresh_token" {
+                Kind::TokenRefreshed
+            } else {
+                Kind::TokenIssued
+            };
+            let about = &given.about;
+            let what = What {
+                resource: Some(clip(&about.resource)),
+                scopes: given.scopes.iter().map(clip).collect(),
+                ..What::default()
+            };
+            let who = Who {
+                client_id: who.client_id,
+                credential: who.credential,
+                ..Who::subject(&about.subject)
+            };
+            Event::ok(issued)
+                .by(who.with_grant(&given.grant))
+                .what(what)
+        }
+        Err(error) => {
+            let outcome = if error.is_ours() {
+                Outcome::Error
+            } else {
+                Outcome::Failure
+            };
+            Event::new(Kind::TokenRefused, outcome)
+                .because(error.code.as_str())
+                .detail(error.description)
+                .by(who)
+        }
+    }
 }
 
 impl TokenDesk {

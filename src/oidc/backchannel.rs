@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 use super::browser::{Browser, only, store_unavailable};
 use super::jwt::{JwtError, Unverified, is_for, time};
 use super::provider::{Provider, Ready};
+use crate::audit::event::clip;
+use crate::audit::{Event, Kind, Outcome, Who};
 use crate::clock::Timestamp;
-use crate::http::{Body, Request, Response};
+use crate::http::{Body, Inbound, Request, Response};
 use crate::ids::Subject;
 use crate::reject::{Code, Fault, Reject};
 use crate::secret::Digest;
@@ -74,12 +76,20 @@ impl From<Unavailable> for Refused {
 
 /// Ends what a logout token names: 200. One that does not count: 400. While the store or the keys are away: 503, so that
 /// the provider sends it again.
-pub(super) async fn logout(browser: &Browser, request: Request) -> Result<Response, Reject> {
+pub(super) async fn logout(
+    browser: &Browser,
+    inbound: &Inbound,
+    request: Request,
+) -> Result<Response, Reject> {
     only(&request, "POST")?;
     let (head, body) = request.into_parts();
     let form = body.collect(MAX_FORM, FORM_TIME).await?;
-    match end(browser, &head.headers, &form).await {
-        Ok(ended) => {
+    let outcome = end(browser, &head.headers, &form).await;
+    browser
+        .audit
+        .note_with(|_| event(&outcome).at(inbound.place()));
+    match outcome {
+        Ok((_, ended)) => {
             browser.count("backchannel_logout", "success", "none");
             tracing::info!(ended, "the provider ended logins by back-channel logout");
             answer(StatusCode::OK, None)
@@ -106,6 +116,29 @@ pub(super) async fn logout(browser: &Browser, request: Request) -> Result<Respon
     }
 }
 
+fn event(outcome: &Result<(Wanted, usize), Refused>) -> Event {
+    match outcome {
+        Ok((wanted, ended)) => {
+            let who = Who {
+                issuer: Some(clip(&wanted.issuer).into()),
+                subject: wanted.subject.as_deref().map(|text| clip(text).into()),
+                ..Who::default()
+            };
+            Event::ok(Kind::Logout)
+                .because("told_by_provider")
+                .detail(&format!("{ended} logins ended"))
+                .by(who)
+        }
+        Err(Refused::Invalid(why)) => Event::new(Kind::Logout, Outcome::Failure)
+            .because("invalid_token")
+            .detail(why),
+        Err(Refused::Later(why)) => Event::new(Kind::Logout, Outcome::Error)
+            .because(Code::KeysUnavailable.as_str())
+            .detail(why),
+        Err(Refused::Reject(reject)) => Event::rejected(Kind::Logout, reject),
+    }
+}
+
 fn no_store(reject: Reject) -> Reject {
     reject.header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }
@@ -124,7 +157,11 @@ fn answer(status: StatusCode, why: Option<&str>) -> Result<Response, Reject> {
         .map_err(|error| Reject::internal().because(error.to_string()))
 }
 
-async fn end(browser: &Browser, headers: &HeaderMap, form: &[u8]) -> Result<usize, Refused> {
+async fn end(
+    browser: &Browser,
+    headers: &HeaderMap,
+    form: &[u8],
+) -> Result<(Wanted, usize), Refused> {
     let token = token(headers, form)?;
     let wanted = judge(browser, &token).await?;
     let key = replay_key(&wanted);
@@ -139,7 +176,7 @@ async fn end(browser: &Browser, headers: &HeaderMap, form: &[u8]) -> Result<usiz
     // Last: were it first and the store then away, the repetition would be refused and nothing would have ended.
     let left = wanted.until.since(browser.ambient.now());
     browser.store.put_new(&key, Bytes::new(), left).await?;
-    Ok(ended)
+    Ok((wanted, ended))
 }
 
 /// `logout_token` of the form, once.

@@ -12,6 +12,7 @@ use super::login::Wish;
 use super::provider::Provider;
 use super::refresh::{Due, Refresher};
 use super::site::Site;
+use crate::audit::Audit;
 use crate::clock::{Ambient, Timestamp};
 use crate::config::Config;
 use crate::http::cookie::{self, CookieNames};
@@ -53,6 +54,7 @@ pub struct Browser {
     pub(super) session_life: Duration,
     pub(super) ambient: Ambient,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     tasks: TaskTracker,
 }
 
@@ -69,6 +71,7 @@ impl Browser {
         keys: &KeyRing,
         ambient: Ambient,
         metrics: &Arc<Metrics>,
+        audit: &Audit,
     ) -> Self {
         let names = CookieNames::new(public_url, &config.sessions.cookie_name);
         let tasks = TaskTracker::new();
@@ -81,6 +84,7 @@ impl Browser {
                 ambient.clone(),
                 Arc::clone(metrics),
                 tasks.clone(),
+                audit.clone(),
             )
         });
         Self {
@@ -104,6 +108,7 @@ impl Browser {
             session_life: config.sessions.absolute_timeout.0,
             ambient,
             metrics: Arc::clone(metrics),
+            audit: audit.clone(),
             tasks,
         }
     }
@@ -123,8 +128,10 @@ impl Browser {
             Own::SignIn => super::endpoints::sign_in(self, &request)?,
             Own::Start => Box::pin(super::login::start(self, request)).await?,
             Own::Callback => Box::pin(super::callback::callback(self, inbound, &request)).await?,
-            Own::SignOut => Box::pin(super::logout::sign_out(self, request)).await?,
-            Own::BackchannelLogout => Box::pin(super::backchannel::logout(self, request)).await?,
+            Own::SignOut => Box::pin(super::logout::sign_out(self, inbound, request)).await?,
+            Own::BackchannelLogout => {
+                Box::pin(super::backchannel::logout(self, inbound, request)).await?
+            }
             Own::Userinfo => super::endpoints::userinfo(self, &request).await?,
             Own::Session => super::endpoints::session(self, &request).await?,
             Own::Auth

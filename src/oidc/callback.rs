@@ -12,12 +12,13 @@ use super::login::{Wish, begin_at, redirect_uri};
 use super::provider::{Provider, Ready, unavailable};
 use super::token::{TokenError, Tokens, is_temporary, loggable};
 use super::userinfo::{self, Question, UserinfoError};
+use crate::audit::{Event, Kind, Who};
 use crate::claims::Claims;
 use crate::http::{Inbound, Request, Response};
 use crate::ids::Subject;
 use crate::reject::{Code, Fault, Reject};
 use crate::secret::Secret;
-use crate::session::{Flow, NewLogin, ProviderTokens};
+use crate::session::{Flow, NewLogin, ProviderTokens, Session};
 use crate::telemetry::metrics::Name;
 use crate::urls::ReturnTo;
 
@@ -63,6 +64,11 @@ pub(super) async fn callback(
             &[("provider", label), ("result", result)],
         )
         .record(started.elapsed().as_secs_f64());
+    if let Err(reject) = &outcome {
+        browser
+            .audit
+            .note_with(|_| Event::rejected(Kind::Login, reject).at(inbound.place()));
+    }
     outcome.map(|(response, _)| response)
 }
 
@@ -115,10 +121,20 @@ async fn finish<'b>(
         .create_since(login, flow.started)
         .await
         .map_err(|error| store_unavailable(&error))?;
-    if let Some(old) = browser.ticket(headers)
-        && let Err(error) = browser.sessions.end(&old).await
-    {
-        tracing::warn!(%error, "the browser's former session could not be ended; it lives until it is idle");
+    recorded(browser, inbound, &session);
+    if let Some(old) = browser.ticket(headers) {
+        match browser.sessions.end(&old).await {
+            Ok(None) => {}
+            Ok(Some(_)) => browser.audit.note_with(|_| {
+                Event::ok(Kind::SessionEnded)
+                    .because("signed_in_again")
+                    .by(Who::default().with_session(&*old.session_id()))
+                    .at(inbound.place())
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "the browser's former session could not be ended; it lives until it is idle");
+            }
+        }
     }
     tracing::info!(
         request_id = %inbound.id,
@@ -138,6 +154,18 @@ async fn finish<'b>(
     // Checked when the flow began; the record was sealed since.
     let to = ReturnTo::parse(&flow.return_to).unwrap_or_else(ReturnTo::root);
     Ok((redirect(StatusCode::FOUND, to.as_str(), cookies)?, "none"))
+}
+
+/// Somebody signed in.
+fn recorded(browser: &Browser, inbound: &Inbound, session: &Session) {
+    browser.audit.note_with(|audit| {
+        let who = audit.who(&session.claims);
+        Event::ok(Kind::Login).by(who).at(inbound.place())
+    });
+    browser.audit.note_with(|audit| {
+        let who = audit.who(&session.claims).with_session(&*session.id);
+        Event::ok(Kind::SessionCreated).by(who).at(inbound.place())
+    });
 }
 
 /// Whether a provider refused a request because it cannot let people choose the account. Some answer so to a `prompt` that

@@ -12,8 +12,9 @@ use super::login::return_address;
 use super::profile::SignOut as AtProvider;
 use super::provider::{Provider, Ready};
 use super::site::Site;
+use crate::audit::{Event, Kind};
 use crate::http::pages::{Account, SignOut, SignedOut, View};
-use crate::http::{Request, Response};
+use crate::http::{Inbound, Request, Response};
 use crate::paths::Own;
 use crate::reject::{Code, Fault, Reject};
 use crate::secret::Secret;
@@ -26,7 +27,11 @@ const ERRAND: &[u8] = b"sign-out";
 ///
 /// At once when our own page or the person asks; a link from elsewhere gets a page that asks first. Without a
 /// session it is the page that the provider sends people back to.
-pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Response, Reject> {
+pub(super) async fn sign_out(
+    browser: &Browser,
+    inbound: &Inbound,
+    request: Request,
+) -> Result<Response, Reject> {
     only(&request, "GET, POST")?;
     let post = request.method() == Method::POST;
     let site = browser.site(request.headers());
@@ -78,6 +83,14 @@ pub(super) async fn sign_out(browser: &Browser, request: Request) -> Result<Resp
             "no_session"
         },
     );
+    if let Some(session) = &before {
+        for (kind, why) in [(Kind::Logout, "asked"), (Kind::SessionEnded, "signed_out")] {
+            browser.audit.note_with(|audit| {
+                let who = audit.who(&session.claims).with_session(&*session.id);
+                Event::ok(kind).because(why).by(who).at(inbound.place())
+            });
+        }
+    }
     let mut cookies = browser.tabs.forget_all(&headers);
     cookies.extend(browser.names.clear_cookie(browser.names.session()));
     let provider = before.and_then(|session| {

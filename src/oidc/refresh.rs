@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use self::work::Work;
 use super::browser::store_unavailable;
 use super::provider::{Provider, unavailable};
+use crate::audit::Audit;
 use crate::claims::Claims;
 use crate::clock::{Ambient, Timestamp};
 use crate::reject::Reject;
@@ -40,6 +41,7 @@ pub(super) struct Refresher {
     skew: Duration,
     ambient: Ambient,
     metrics: Arc<Metrics>,
+    audit: Audit,
     tasks: TaskTracker,
     /// Refreshes under way; each removes itself at its end, so there are no more than tasks.
     flights: Mutex<HashMap<Arc<str>, watch::Receiver<Stage>>>,
@@ -112,6 +114,7 @@ impl Refresher {
         ambient: Ambient,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
+        audit: Audit,
     ) -> Arc<Self> {
         Arc::new(Self {
             providers,
@@ -119,6 +122,7 @@ impl Refresher {
             skew,
             ambient,
             metrics,
+            audit,
             tasks,
             flights: Mutex::default(),
             pauses: Cache::new(MAX_PAUSES),

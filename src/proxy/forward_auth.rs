@@ -6,14 +6,16 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::docket::{self, Docket};
 use super::record::Flight;
-use super::{Snapshot, denied};
+use super::{Proxy, Snapshot, denied};
 use crate::authn::{Caller, Identity};
 use crate::http::{Body, Inbound, Response, respond};
 use crate::mcp::Message;
 use crate::reject::{Code, Fault, Reject};
 
 pub(super) async fn answer(
+    proxy: &Proxy,
     snapshot: &Snapshot,
     inbound: &Inbound,
     parts: &Parts,
@@ -35,7 +37,10 @@ pub(super) async fn answer(
         return Err(Reject::bad_request("The parameter `route` is given twice."));
     }
     let Some((_, name)) = named else {
-        let identity = snapshot.authn.signed_in(&parts.headers).await?;
+        let signed_in = snapshot.authn.signed_in(&parts.headers).await;
+        let identity = signed_in.inspect_err(|reject| {
+            docket::refused(&proxy.audit, inbound, None, &parts.headers, reject);
+        })?;
         flight.by(&Caller::Known(identity.clone()));
         return Ok(accepted(snapshot, inbound, Some(&identity)));
     };
@@ -45,12 +50,33 @@ pub(super) async fn answer(
     let caller = snapshot
         .authn
         .authenticate_forwarded(inbound, &target, &parts.headers)
-        .await?;
+        .await
+        .inspect_err(|reject| {
+            let route = Some(&**target.route());
+            docket::refused(&proxy.audit, inbound, route, &parts.headers, reject);
+        })?;
     flight.by(&caller);
-    let permit = snapshot
-        .policy
-        .decide(caller, target, &Message::default())
-        .map_err(|denied| denied::reject(denied, &snapshot.authn))?;
+    let message = Message::default();
+    let said = docket::Asked {
+        target: &target,
+        method: &parts.method,
+        headers: &parts.headers,
+        path: None,
+        message: &message,
+    };
+    let docket = Docket::open(&proxy.audit, inbound, &caller, said).await?;
+    let permit = match snapshot.policy.decide(caller, target, &message) {
+        Ok(permit) => permit,
+        Err(denied) => {
+            if let Some(docket) = docket {
+                docket.denied(&denied).await?;
+            }
+            return Err(denied::reject(denied, &snapshot.authn));
+        }
+    };
+    if let Some(docket) = docket {
+        flight.trail = Some(docket.permitted(&permit).await?);
+    }
     Ok(accepted(snapshot, inbound, permit.identity()))
 }
 

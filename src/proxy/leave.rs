@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::{Proxy, denied};
+use super::{Proxy, denied, docket};
 use crate::authn::{Caller, Credential, Identity};
 use crate::forward::{Judge, Leave, Verdict};
 use crate::mcp::Message;
@@ -97,9 +97,11 @@ impl Again {
             Ok(None) => return Verdict::Lost,
             Ok(Some(identity)) => Caller::Known(identity),
         };
+        let route = Arc::clone(target.route());
         match snapshot.policy.decide(caller, target, &self.message) {
             Ok(_) => Verdict::Stays,
             Err(denied) => {
+                docket::right_lost(&self.proxy.audit, &self.identity, &route, &denied);
                 let reject = denied::reject(denied, &snapshot.authn);
                 tracing::info!(
                     code = reject.code().as_str(),

@@ -40,5 +40,6 @@ pub(super) fn record(inbound: Inbound, head: &Parts, status: StatusCode, log: &A
         https: inbound.https,
         sent_after: None,
         trace: None,
+        trail: None,
     });
 }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::record::Flight;
-use super::{Proxy, Snapshot, forward_auth};
+use super::{Proxy, Snapshot, docket, forward_auth};
 use crate::admin::health::Question;
 use crate::claims::Claims;
 use crate::http::{Body, Inbound, Request, Response, document, respond};
@@ -33,8 +33,11 @@ pub(super) async fn answer(
     }
     let (parts, body) = request.into_parts();
     snapshot.edge.host(&parts)?;
+    if leaves_a_record(own) {
+        proxy.audit.ready().await.map_err(docket::unrecorded)?;
+    }
     match own {
-        Own::Auth => forward_auth::answer(snapshot, inbound, &parts, flight).await,
+        Own::Auth => forward_auth::answer(proxy, snapshot, inbound, &parts, flight).await,
         Own::Unknown => Err(Reject::new(
             StatusCode::NOT_FOUND,
             Code::NotFound,
@@ -99,4 +102,20 @@ fn assertion_keys(
         .headers_mut()
         .insert("x-request-id", respond::request_id(inbound.id));
     Ok(response)
+}
+
+/// Whether something may happen there that has to be on record, and so must not where it cannot be.
+fn leaves_a_record(own: Own) -> bool {
+    matches!(
+        own,
+        Own::Authorize
+            | Own::Consent
+            | Own::Token
+            | Own::Register
+            | Own::Revoke
+            | Own::Callback
+            | Own::SignOut
+            | Own::SwitchAccount
+            | Own::BackchannelLogout
+    )
 }

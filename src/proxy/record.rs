@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
+use crate::audit::Trail;
 use crate::authn::{Caller, Credential};
 use crate::claims::Claims;
 use crate::http::pages::Account;
@@ -36,6 +37,7 @@ pub(super) struct Flight {
     client_id: Option<Box<str>>,
     sent: Option<Instant>,
     pub(super) trace: Option<Trace>,
+    pub(super) trail: Option<Trail>,
     backend_took: Option<Duration>,
     metrics: Arc<RequestMetrics>,
     log: Arc<AccessLog>,
@@ -85,6 +87,7 @@ impl Flight {
             client_id: None,
             sent: None,
             trace: traces.begin(request.headers()),
+            trail: None,
             backend_took: None,
             metrics: Arc::clone(metrics),
             log: Arc::clone(log),
@@ -196,6 +199,7 @@ impl Flight {
                 .sent
                 .map(|sent| sent.saturating_duration_since(self.inbound.started)),
             trace: self.trace.take().map(Box::new),
+            trail: self.trail.take().map(Box::new),
         };
         Some(Observer::of(
             record,

@@ -59,6 +59,11 @@ impl Ticket {
         self.0.digest
     }
 
+    /// The session's id, for logs as a digest only.
+    pub fn session_id(&self) -> Arc<str> {
+        self.session_key().id
+    }
+
     /// The id of the login record.
     pub(super) fn login(&self) -> LoginId {
         let mut id = [0; ID];

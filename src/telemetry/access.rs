@@ -15,6 +15,7 @@ use http::{Method, StatusCode, Version};
 
 pub use self::observe::{Observer, observe};
 pub use self::sink::AccessLog;
+use crate::audit::Trail;
 use crate::clock::Timestamp;
 use crate::ids::RequestId;
 use crate::peer::Conn;
@@ -69,6 +70,8 @@ pub struct Record {
     pub sent_after: Option<Duration>,
     /// The spans that it has.
     pub trace: Option<Box<Trace>>,
+    /// What the audit log says of its end.
+    pub trail: Option<Box<Trail>>,
 }
 
 /// The part of a rejection that goes into the line.
@@ -149,6 +152,7 @@ mod tests_support {
             https: false,
             sent_after: None,
             trace: None,
+            trail: None,
         }
     }
 }

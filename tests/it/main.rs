@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod backends;
 mod browser_pages;
 mod cli;

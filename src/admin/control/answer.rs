@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::Subjects;
+use crate::audit::{Audit, Event, Kind, Outcome, Who};
 use crate::http::{Body, Response};
 use crate::ids::Subject;
 use crate::store::Unavailable;
@@ -32,7 +33,12 @@ struct Whom {
 }
 
 /// Answers one request. `private`: it came over the unix socket, where a `Host` means nothing.
-pub(super) async fn to<B>(request: http::Request<B>, subjects: &Subjects, private: bool) -> Response
+pub(super) async fn to<B>(
+    request: http::Request<B>,
+    subjects: &Subjects,
+    audit: &Audit,
+    private: bool,
+) -> Response
 where
     B: HttpBody + Send,
     B::Data: Send,
@@ -44,11 +50,27 @@ where
     }
     match (parts.uri.path(), &parts.method) {
         ("/sessions", &Method::GET) => match named(parts.uri.query().unwrap_or_default()) {
-            Ok(subject) => given(subjects.open(&subject).await),
+            Ok(subject) => {
+                let outcome = subjects.open(&subject).await;
+                note(
+                    audit,
+                    Kind::Looked,
+                    &subject,
+                    private,
+                    outcome.as_ref().err(),
+                );
+                given(outcome)
+            }
             Err(why) => refuse(StatusCode::BAD_REQUEST, "invalid_request", why),
         },
         ("/sessions/revoke", &Method::POST) => match read(&parts, body).await {
-            Ok(subject) => given(subjects.end(&subject).await),
+            Ok(subject) => {
+                let outcome = subjects.end(&subject).await;
+                for kind in [Kind::Revoked, Kind::SessionRevoked] {
+                    note(audit, kind, &subject, private, outcome.as_ref().err());
+                }
+                given(outcome)
+            }
             Err((status, why)) => refuse(status, "invalid_request", why),
         },
         ("/sessions", _) => only("GET"),
@@ -59,6 +81,24 @@ where
             "There is /sessions and /sessions/revoke.",
         ),
     }
+}
+
+/// Records what an operator did. Who it was is not known: whoever may use the listener.
+fn note(audit: &Audit, kind: Kind, whom: &Subject, private: bool, failed: Option<&Unavailable>) {
+    audit.note_with(|_| {
+        let event = match failed {
+            None => Event::ok(kind),
+            Some(error) => Event::new(kind, Outcome::Error)
+                .because("session_store_unavailable")
+                .detail(&error.to_string()),
+        };
+        let by = if private {
+            "admin_socket"
+        } else {
+            "admin_loopback"
+        };
+        event.by(Who::subject(whom).with_credential(by))
+    });
 }
 
 /// Browsers say where a page is from; other programs do not. A foreign page that makes a browser ask under a name

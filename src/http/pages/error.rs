@@ -91,6 +91,7 @@ fn action(code: Code, frame: &Frame<'_>) -> Option<(&'static str, String)> {
         | Code::ProviderUnavailable
         | Code::KeysUnavailable
         | Code::StoreUnavailable
+        | Code::AuditUnavailable
         | Code::BackendUnreachable
         | Code::BackendTimeout
         | Code::BackendFailed

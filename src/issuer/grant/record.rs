@@ -56,6 +56,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Whether somebody did what no honest client does.
+    pub(crate) fn is_misuse(self) -> bool {
+        matches!(
+            self,
+            Self::CodeReplayed | Self::CodeMisused | Self::RefreshReplayed
+        )
+    }
+
     /// Name for logs and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

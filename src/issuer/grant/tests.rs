@@ -47,6 +47,7 @@ impl World {
             &AuthorizationServer::default(),
             &config,
             ambient.clone(),
+            crate::audit::Audit::default(),
         );
         Self {
             clock,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{Due, Life, Outcome, Refresher, Stage};
+use crate::audit::{Event, Kind, Outcome as How};
 use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::config::oidc::Userinfo;
@@ -148,7 +149,7 @@ impl Work {
         let issuer = &self.claims.subject.issuer;
         let Some(provider) = provider_of(&self.home.providers, issuer) else {
             tracing::warn!(%issuer, "the provider of a login is no longer configured; the login is over");
-            self.home.sessions.end_login(&self.login).await?;
+            self.over("provider_gone").await?;
             return Ok(Outcome::Changed);
         };
         let Some((revision, old)) = self.home.sessions.tokens(&self.login).await? else {
@@ -212,8 +213,19 @@ impl Work {
             return Ok(Outcome::Changed);
         }
         tracing::info!(error = %code, %description, "the provider refused a refresh; the login is over");
-        self.home.sessions.end_login(&self.login).await?;
+        self.over("refused_by_provider").await?;
         Ok(Outcome::Changed)
+    }
+
+    /// Ends the login, and all that rests on it.
+    async fn over(&self, why: &'static str) -> Result<(), Unavailable> {
+        self.home.sessions.end_login(&self.login).await?;
+        self.home.audit.note_with(|audit| {
+            Event::new(Kind::SessionEnded, How::Denied)
+                .because(why)
+                .by(audit.who(&self.claims))
+        });
+        Ok(())
     }
 
     /// Writes the new tokens down first, for the old refresh token may be spent; then sees to the claims.
@@ -246,7 +258,7 @@ impl Work {
             Fresh::Unwanted(why) => {
                 tracing::info!(%why, "somebody may not sign in any more; the login is over");
                 self.home.count(at.provider, "failure", "refused");
-                self.home.sessions.end_login(&self.login).await?;
+                self.over("may_not_sign_in").await?;
                 return Ok(Outcome::Changed);
             }
         }

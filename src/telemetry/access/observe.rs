@@ -9,6 +9,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::{AccessLog, Ending, Record};
+use crate::audit::Ended;
 use crate::http::Body;
 use crate::http::body::BodyError;
 use crate::telemetry::requests::{RequestMetrics, Row};
@@ -43,7 +44,7 @@ impl Observer {
     }
 
     fn finish(&mut self, bytes_out: u64, complete: bool) {
-        if let Some(record) = self.record.take() {
+        if let Some(mut record) = self.record.take() {
             self.metrics.row(self.row).end(self.bytes_in, bytes_out);
             let ending = Ending {
                 bytes_out,
@@ -51,6 +52,18 @@ impl Observer {
                 complete,
             };
             self.log.write(&record, ending);
+            if let Some(trail) = record.trail.take() {
+                trail.end(Ended {
+                    status: record.status.as_u16(),
+                    code: record
+                        .rejected
+                        .as_ref()
+                        .map(|rejected| rejected.code.as_str()),
+                    bytes: bytes_out,
+                    took: ending.took,
+                    complete,
+                });
+            }
             if let Some(trace) = &record.trace {
                 trace.end(&record, &ending);
             }

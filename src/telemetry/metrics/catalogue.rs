@@ -128,6 +128,8 @@ catalogue! {
     LabelOverflow = "mcp_proxy_metric_label_overflow_total", Counter, ["metric"], "Values that were counted as _other because their label was full.";
     LogDropped = "mcp_proxy_log_dropped_total", Counter, [], "Log lines dropped because the sink was too slow.";
     TraceExports = "mcp_proxy_trace_exports_total", Counter, ["result"], "Batches of spans sent to the collector: ok, error.";
+    AuditEvents = "mcp_proxy_audit_events_total", Counter, ["class", "outcome"], "What was recorded in the audit log, or counted there.";
+    AuditDropped = "mcp_proxy_audit_dropped_total", Counter, ["sink"], "Audit records that were lost because the sink was too slow or broken.";
     BuildInfo = "mcp_proxy_build_info", Gauge, ["version", "revision", "rustc"], "Always 1; the labels say what is running.";
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
+use mcp_oidc_proxy::audit::Audit;
 use mcp_oidc_proxy::clock::{Ambient, ManualClock, SystemRandom, Timestamp};
 use mcp_oidc_proxy::config::Config;
 use mcp_oidc_proxy::http::inbound::TrustedProxies;
@@ -328,6 +329,7 @@ fn replica(
         keys,
         ambient.clone(),
         metrics,
+        &Audit::default(),
     ))
 }
 

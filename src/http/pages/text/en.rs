@@ -65,6 +65,7 @@ impl Words for En {
                 "The identity provider does not answer"
             }
             Code::StoreUnavailable => "Sign-ins cannot be looked up just now",
+            Code::AuditUnavailable => "Nothing can be recorded just now",
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "The server behind this address has a problem"
             }

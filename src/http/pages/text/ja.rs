@@ -70,6 +70,7 @@ impl Words for Ja {
                 "サインインサービスに接続できません"
             }
             Code::StoreUnavailable => "サインインの状態を確認できません",
+            Code::AuditUnavailable => "ただいま記録を残せません",
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "接続先のサーバーに問題があります"
             }
@@ -114,6 +115,9 @@ impl Words for Ja {
             }
             Code::StoreUnavailable => {
                 "ただいまサインインの状態を確認できません。サインアウトはされていません。しばらくしてから、もう一度お試しください。"
+            }
+            Code::AuditUnavailable => {
+                "操作の記録を残す必要がありますが、ただいま残せないため、何も行いませんでした。しばらくしてから、もう一度お試しください。"
             }
             Code::BackendUnreachable | Code::BackendTimeout | Code::BackendFailed => {
                 "サインインとこのサービスは正常ですが、接続先のサーバーが応答しませんでした。しばらくしてから、もう一度お試しください。"
