@@ -51,8 +51,8 @@ pub mod upstream;
 
 // 8  what is remembered, and what of it ended.
 pub mod revocation;
-pub mod signing;
 pub mod session;
+pub mod signing;
 pub mod store;
 
 // 9  we as client of the identity provider.

@@ -46,10 +46,7 @@ pub(super) struct HeadRules {
 impl HeadRules {
     pub(super) fn new(config: &Config, public_url: &PublicUrl) -> Self {
         let claim_headers = config.identity_headers.claims.keys();
-        let static_headers = config
-            .backends
-            .iter()
-            .flat_map(Backend::header_names);
+        let static_headers = config.backends.iter().flat_map(Backend::header_names);
         Self {
             reserved: Reserved::new(claim_headers.map(String::as_str).chain(static_headers)),
             cookies: CookieNames::new(public_url, &config.sessions.cookie_name),

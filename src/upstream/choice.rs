@@ -96,10 +96,9 @@ mod tests {
         fn only_members_are_picked(set: u64, robin: bool, loads in proptest::collection::vec(0usize..9, 64)) {
             let choice = Choice::new(if robin { Balance::RoundRobin } else { Balance::LeastRequests });
             for _ in 0..8 {
-                match choice.of(set, |at| loads[at]) {
-                    Some(at) => prop_assert!(set & (1 << at) != 0),
-                    None => prop_assert_eq!(set, 0),
-                }
+                let picked = choice.of(set, |at| loads[at]);
+                prop_assert_eq!(picked.is_none(), set == 0);
+                prop_assert!(picked.is_none_or(|at| set & (1 << at) != 0));
             }
         }
     }

@@ -94,13 +94,16 @@ impl Upstream {
     /// It is sent a second time, on a fresh connection, only when it provably never left, or when it has an idempotent
     /// method and no body and broke off on a connection that had been used before (RFC 9110 section 9.2.2, RFC 9112
     /// section 9.3.1). It goes to another endpoint only when it may, and no connection was had to the first.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function would hold its arguments twice, and the request is large"
+    )]
     pub(crate) fn exchange<'a>(
         &'a self,
         request: Request<RequestBody>,
         upload: Option<&'a Upload>,
         pick: Pick,
     ) -> impl Future<Output = Result<Answer, ExchangeError>> + Send + 'a {
-        // A block: an async function would hold its arguments twice, and the request is large.
         async move {
             let started = Instant::now();
             let Some(at) = self.pick(pick, 0) else {

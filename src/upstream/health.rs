@@ -239,7 +239,7 @@ mod tests {
         );
         let mut span = OUT;
         for _ in 0..8 {
-            tokio::time::advance(span - Duration::from_millis(1)).await;
+            tokio::time::advance(span.saturating_sub(Duration::from_millis(1))).await;
             assert_eq!(health.condition(), Condition::Ejected);
             assert!(!failed(), "it is out already");
             tokio::time::advance(Duration::from_millis(1)).await;

@@ -9,6 +9,6 @@ mod people;
 mod routing;
 mod rules;
 mod sessions;
-mod told;
 mod tokens;
+mod told;
 mod world;

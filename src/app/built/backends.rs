@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Built, Part, RingMark};
 use crate::app::{Lasting, StartError};
 use crate::config::Config;
-use crate::config::backend::{Backend, AssertionKeys};
+use crate::config::backend::{AssertionKeys, Backend};
 use crate::keys::KeyRing;
 use crate::signing::{SigningKeys, Signs};
 use crate::upstream::Upstream;

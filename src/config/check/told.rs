@@ -62,10 +62,8 @@ pub(super) fn check_all(checker: &mut Checker) {
         }
     }
     if wanted.is_empty() && !config.assertions.signing_keys.is_empty() {
-        checker.warn(
-            "assertions.signing_keys sign nothing: no backend has an `assertion`"
-                .to_owned(),
-        );
+        checker
+            .warn("assertions.signing_keys sign nothing: no backend has an `assertion`".to_owned());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Backends with several endpoints.
 
+use std::fmt::Write as _;
 use tokio::io::AsyncReadExt;
 
 use super::harness::{Backend, Front, OK, all, config, read_chunk, read_head, read_request, say};
@@ -214,12 +215,13 @@ async fn a_dozen_backends_side_by_side() {
         }))
         .await;
         let timeout = if silent { "50ms" } else { "60s" };
-        yaml += &format!(
+        let _ = writeln!(
+            yaml,
             "- {{ name: b{n}, endpoints: ['http://{}/p{n}', 'http://{}/p{n}'], balance: round_robin, \
-             headers: {{ X-Backend: 'key-{n}' }}, timeouts: {{ response: {timeout} }} }}\n",
+             headers: {{ X-Backend: 'key-{n}' }}, timeouts: {{ response: {timeout} }} }}",
             pair[0].address, pair[1].address
         );
-        routes += &format!("- {{ path: /m{n}, backend: b{n}, public: true }}\n");
+        let _ = writeln!(routes, "- {{ path: /m{n}, backend: b{n}, public: true }}");
         servers.push((pair, silent));
     }
     let front = Front::start(config(&(yaml + &routes))).await;

@@ -177,12 +177,12 @@ pub(super) fn miss(error: &GuardError) -> Miss {
             Miss::Silent(error.to_string())
         }
         // It was answered, and what has grown beyond the bound is not what was let in.
-        GuardError::Fetch(FetchError::TooLarge(_)) => Miss::Wrong(error.to_string()),
-        GuardError::Resolve(_) | GuardError::Fetch(_) => Miss::Silent(error.to_string()),
-        GuardError::Address(_)
+        GuardError::Fetch(FetchError::TooLarge(_))
+        | GuardError::Address(_)
         | GuardError::Special { .. }
         | GuardError::Status(_)
         | GuardError::Encoded => Miss::Wrong(error.to_string()),
+        GuardError::Resolve(_) | GuardError::Fetch(_) => Miss::Silent(error.to_string()),
     }
 }
 

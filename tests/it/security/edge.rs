@@ -176,6 +176,7 @@ async fn attack_s30_a_body_beyond_the_bound_is_413() {
 
 /// Every form of a foreign page, by every method, on both kinds of answers: refused before anybody is asked who they
 /// are, and before the backend. The public route shows that nothing but the edge refuses.
+#[expect(clippy::too_many_lines, reason = "one long list of forms")]
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_s15_foreign_pages_are_refused_by_every_method() {
     let world = World::with(|setup| {
