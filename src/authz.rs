@@ -77,11 +77,11 @@ impl Permit {
 #[derive(Debug)]
 pub enum Denied {
     /// The caller may not use the route at all.
-    Route(Reject),
+    Route(Box<Reject>),
     /// The token was granted too little: a client can ask for more (RFC 6750 section 3.1).
     StepUp {
         /// What was asked for.
-        target: Target,
+        target: Box<Target>,
         /// All scopes that the operation needs, with the relevant ones that the token has.
         scopes: ScopeSet,
         /// The rule that asks for them; the route's name when it is the route.
@@ -90,12 +90,12 @@ pub enum Denied {
     /// Nobody is signed in, on a route that is public but for this.
     SignIn {
         /// What was asked for.
-        target: Target,
+        target: Box<Target>,
         /// The rule that asks for somebody.
         rule: Arc<str>,
     },
     /// The caller may use the route, but not do this.
-    Call(Refusal),
+    Call(Box<Refusal>),
 }
 
 /// What of a message was refused, and by which rule.
@@ -124,9 +124,8 @@ impl Denied {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::Route(_) => None,
-            Self::StepUp { rule, .. }
-            | Self::SignIn { rule, .. }
-            | Self::Call(Refusal { rule, .. }) => Some(rule),
+            Self::StepUp { rule, .. } | Self::SignIn { rule, .. } => Some(rule),
+            Self::Call(refusal) => Some(&refusal.rule),
         }
     }
 
@@ -180,7 +179,7 @@ impl Policy {
         let guarded = self
             .routes
             .get(target.route().index)
-            .ok_or_else(|| Denied::Route(Reject::internal()))?;
+            .ok_or_else(|| Denied::Route(Box::new(Reject::internal())))?;
         let judged = guarded.judge(&Who::of(&caller), message, &mut Counted);
         match judged {
             Ok(rule) => Ok(Permit {
@@ -189,7 +188,7 @@ impl Policy {
                 target,
                 caller,
             }),
-            Err(No::Route(reason)) => Err(Denied::Route(
+            Err(No::Route(reason)) => Err(Denied::Route(Box::new(
                 Reject::new(
                     StatusCode::FORBIDDEN,
                     Code::Forbidden,
@@ -197,14 +196,14 @@ impl Policy {
                     "You are signed in, but may not use this. Ask whoever runs it for access.",
                 )
                 .because(reason),
-            )),
+            ))),
             Err(No::Scopes(scopes, by)) => Err(Denied::StepUp {
-                target,
+                target: Box::new(target),
                 scopes,
                 rule: Arc::clone(&by.name),
             }),
             Err(No::Anonymous(by)) => Err(Denied::SignIn {
-                target,
+                target: Box::new(target),
                 rule: Arc::clone(&by.name),
             }),
             Err(No::Call(call, by, stage, name, why)) => {
@@ -220,7 +219,7 @@ impl Policy {
                         (Some(path.into()), reason)
                     }
                 };
-                Err(Denied::Call(Refusal {
+                Err(Denied::Call(Box::new(Refusal {
                     target,
                     stage,
                     name,
@@ -229,7 +228,7 @@ impl Policy {
                     call,
                     argument,
                     reason,
-                }))
+                })))
             }
         }
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Policy;
 use super::arguments::Arguments;
-use super::gate::{Barred, Gate};
+use super::gate::Gate;
 use super::judge::{Guarded, No};
 use super::rules::{Act, Outcome, Passed, Rule, Stage, Unwatched, Verdict, Watch};
 use super::who::{Client, Scopes, Who};
@@ -74,12 +74,11 @@ pub enum Decision {
 }
 
 impl Decision {
-    fn of(outcome: &Outcome<'_>) -> Self {
-        match outcome {
+    fn of(verdict: &Verdict<'_>) -> Self {
+        match verdict.outcome {
             Outcome::Permitted => Self::Allow,
-            Outcome::Denied | Outcome::Unmatched => Self::Deny,
-            Outcome::Barred(Barred::Scopes(_)) => Self::StepUp,
-            Outcome::Barred(_) => Self::Deny,
+            Outcome::Barred(_) if verdict.asks_for().is_some() => Self::StepUp,
+            Outcome::Denied | Outcome::Unmatched | Outcome::Barred(_) => Self::Deny,
             Outcome::Failed(_) => Self::Error,
         }
     }
@@ -163,7 +162,7 @@ impl Policy {
             let (rules, _) = guarded.rules_of(reach)?;
             let may = rules
                 .judge(&who, reach.name(), &Arguments::Open, &mut Unwatched)
-                .permits();
+                .shows();
             Some(may && guarded.gate.admits(&who).is_ok())
         });
         Some(Explanation {
@@ -224,7 +223,7 @@ impl Watch for Notes<'_> {
         self.steps.push(Step {
             stage: stage.as_str(),
             name: name.to_owned(),
-            decision: Decision::of(&verdict.outcome),
+            decision: Decision::of(verdict),
             rule: verdict.by.name.to_string(),
             reason,
             conditions: gate.map_or_else(Vec::new, |gate| gate.conditions(&self.who)),

@@ -113,9 +113,8 @@ impl Gate {
     pub(super) fn admits(&self, who: &Who<'_>) -> Result<(), Barred<'_>> {
         match (self, who.claims) {
             (Self::Nobody, _) => Err(Barred::Because("there is no allow, so nobody may")),
-            (Self::Public, _) => Ok(()),
             (Self::AnyUser | Self::All(_), None) => Err(Barred::Anonymous),
-            (Self::AnyUser, Some(_)) => Ok(()),
+            (Self::Public, _) | (Self::AnyUser, Some(_)) => Ok(()),
             (Self::All(_), Some(_)) if who.bypass => Ok(()),
             (Self::All(conditions), Some(claims)) => conditions
                 .iter()

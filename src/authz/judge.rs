@@ -137,7 +137,7 @@ impl Guarded {
         let mut decided = None;
         for (at, call) in message.calls().iter().enumerate() {
             let judged = self.call(who, call, watch, &mut |verdict, stage, name| {
-                if let Outcome::Barred(Barred::Scopes(ways)) = verdict.outcome {
+                if let Some(ways) = verdict.asks_for() {
                     let more = cheapest(ways, who);
                     missing = Some(match missing.take() {
                         Some((scopes, by)) => (scopes.union(&more), by),

@@ -125,6 +125,20 @@ impl Verdict<'_> {
     pub(super) fn permits(&self) -> bool {
         matches!(self.outcome, Outcome::Permitted)
     }
+
+    /// The scopes that a client may be told to ask for, each entry one way. Who is told nothing of what exists is not
+    /// told of these either.
+    pub(super) fn asks_for(&self) -> Option<&[ScopeSet]> {
+        match self.outcome {
+            Outcome::Barred(Barred::Scopes(ways)) if !self.by.hide => Some(ways),
+            _ => None,
+        }
+    }
+
+    /// Whether it is shown in lists: what nobody sees nobody asks scopes for.
+    pub(super) fn shows(&self) -> bool {
+        self.permits() || self.asks_for().is_some()
+    }
 }
 
 /// Why a rule was passed over, for those who want to know.
@@ -252,7 +266,10 @@ impl Rules {
                 (Ok(Fit::Yes), Act::Deny) => Outcome::Denied,
                 (Ok(fit), Act::Ask(gate)) => match gate.admits(who) {
                     Ok(()) => Outcome::Permitted,
-                    Err(_) if fit == Fit::Perhaps => {
+                    Err(barred)
+                        if fit == Fit::Perhaps
+                            && (rule.by.hide || !matches!(barred, Barred::Scopes(_))) =>
+                    {
                         watch.passed(rule, Passed::Avoidable);
                         continue;
                     }
@@ -288,19 +305,24 @@ impl Rules {
             })
     }
 
-    /// Whether some text that fits a template (`file:///{path}`) could be permitted. `pattern` is the template with
+    /// Whether some text that fits a template (`file:///{path}`) could be shown. `pattern` is the template with
     /// wildcards in its gaps.
-    pub(super) fn could_permit(&self, who: &Who<'_>, pattern: &Glob) -> bool {
+    pub(super) fn could_show(&self, who: &Who<'_>, pattern: &Glob) -> bool {
         for rule in &self.list {
             let covered = rule.names.iter().any(|glob| glob.covers(pattern));
             if !covered && !rule.names.iter().any(|glob| glob.meets(pattern)) {
                 continue;
             }
-            match &rule.act {
-                Act::Deny if covered => return false,
-                Act::Ask(gate) if gate.admits(who).is_ok() => return true,
-                Act::Ask(_) if covered => return false,
-                Act::Deny | Act::Ask(_) => {}
+            let shown = match &rule.act {
+                Act::Deny => false,
+                Act::Ask(gate) => match gate.admits(who) {
+                    Ok(()) => true,
+                    Err(Barred::Scopes(_)) => !rule.by.hide,
+                    Err(_) => false,
+                },
+            };
+            if shown || covered {
+                return shown;
             }
         }
         self.open

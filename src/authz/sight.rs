@@ -1,4 +1,5 @@
-//! What a caller may see in lists: by the same rules as calls. Listed is what some arguments could be permitted for.
+//! What a caller may see in lists: by the same rules as calls. Listed is what some arguments could be permitted for, if
+//! need be with a token that was granted more.
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Sight {
                     &Arguments::Open,
                     &mut Unwatched,
                 )
-                .permits()
+                .shows()
         })
     }
 
@@ -47,7 +48,7 @@ impl Sight {
     pub fn shows_template(&self, template: &str) -> bool {
         let rules = &self.guarded.resources;
         match pattern(template) {
-            Some(pattern) => rules.could_permit(&Who::of(&self.caller), &pattern),
+            Some(pattern) => rules.could_show(&Who::of(&self.caller), &pattern),
             None => rules.is_open(),
         }
     }

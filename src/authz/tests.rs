@@ -453,6 +453,9 @@ fn lists_show_what_some_arguments_could_be_permitted_for() {
         {"match": {"names": "query", "arguments": {"table": ["public_*"]}}},
         {"match": {"names": "dump", "arguments": {"table": ["*"]}}, "allow": {"groups": ["admins"]}},
         {"match": "scoped", "allow": {"scopes": ["s"]}},
+        {"match": "scoped too", "allow": {"scopes": ["s"], "groups": ["admins"]}},
+        {"match": {"names": "mixed", "arguments": {"x": [1]}}, "allow": {"scopes": ["s"]}},
+        {"match": "covert", "allow": {"scopes": ["s"]}, "hide": true},
         {"match": "gone", "deny": true},
     ], "resources": [
         {"match": "db://secret/*", "deny": true},
@@ -462,7 +465,11 @@ fn lists_show_what_some_arguments_could_be_permitted_for() {
     let permit = bench.decide(member("eng"), Vec::new()).unwrap();
     let sight = permit.sight().unwrap().clone();
     let shows = |name: &str| sight.shows(&Reach::Tool(name.into()));
-    assert!(shows("query") && !shows("dump") && !shows("scoped") && !shows("gone") && !shows("x"));
+    assert!(shows("query") && !shows("dump") && !shows("gone") && !shows("x"));
+    // Nobody would ask for the scope of a tool that nobody sees.
+    assert!(shows("scoped") && shows("mixed") && !shows("scoped too") && !shows("covert"));
+    assert_eq!(bench.says(member("eng"), tool("scoped")), "scope: s");
+    assert_eq!(bench.says(member("eng"), tool("covert")), "r.tools[6]");
     assert!(sight.shows(&Reach::Prompt("any".into())) && sight.shows(&Reach::Task("t".into())));
     assert!(sight.shows(&Reach::Resource("db://public/a".into())));
     for (template, shown) in [

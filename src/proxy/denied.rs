@@ -1,8 +1,6 @@
 //! How a denial of the policy is answered: a denied call within the protocol, so that the model on the other side can
 //! read why and go on; everything else as a rejection of the request.
 
-use std::borrow::Cow;
-
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -31,16 +29,16 @@ const METHOD_NOT_FOUND: i32 = -32601;
 /// The denial as a rejection of the whole request.
 pub(super) fn reject(denied: Denied, authn: &Authn) -> Reject {
     match denied {
-        Denied::Route(reject) => reject,
+        Denied::Route(reject) => *reject,
         Denied::StepUp { target, scopes, .. } => authn.step_up(&target, &scopes),
         Denied::SignIn { target, .. } => authn.sign_in(&target),
-        Denied::Call(Refusal { reason, .. }) => Reject::new(
+        Denied::Call(refusal) => Reject::new(
             StatusCode::FORBIDDEN,
             Code::PolicyDenied,
             Fault::Client,
             "You may use this, but not do that. Ask whoever runs it for access.",
         )
-        .because(reason),
+        .because(refusal.reason),
     }
 }
 
@@ -159,11 +157,11 @@ impl Told<'_> {
         call.method.as_ref()?;
         let id: &RawValue = serde_json::from_str(call.id.as_deref()?).ok()?;
         let outcome = if at != self.refusal.call {
-            self.denial("Nothing of this batch was done, because one of its messages was denied. Send them one by one.".into())
+            self.denial("Nothing of this batch was done, because one of its messages was denied. Send them one by one.")
         } else if self.refusal.hide {
             self.unknown()
         } else {
-            self.denial(self.text().into())
+            self.denial(&self.text())
         };
         Some(Rpc {
             jsonrpc: "2.0",
@@ -173,7 +171,7 @@ impl Told<'_> {
     }
 
     /// An error of our own: its code is an HTTP status, outside of all that JSON-RPC and MCP reserve.
-    fn denial(&self, text: Cow<'static, str>) -> Outcome {
+    fn denial(&self, text: &str) -> Outcome {
         Outcome::Error(json!({
             "code": StatusCode::FORBIDDEN.as_u16(),
             "message": text,
@@ -195,8 +193,8 @@ impl Told<'_> {
                 }
                 Outcome::Result(result)
             }
-            Stage::Tool => error(INVALID_PARAMS, format!("Unknown tool: {name}")),
-            Stage::Prompt => error(INVALID_PARAMS, format!("Unknown prompt: {name}")),
+            Stage::Tool => error(INVALID_PARAMS, &format!("Unknown tool: {name}")),
+            Stage::Prompt => error(INVALID_PARAMS, &format!("Unknown prompt: {name}")),
             Stage::Resource => {
                 let code = match self.era {
                     Era::Modern => INVALID_PARAMS,
@@ -208,7 +206,7 @@ impl Told<'_> {
                     "data": { "uri": name },
                 }))
             }
-            Stage::Method | Stage::Route => error(METHOD_NOT_FOUND, "Method not found".to_owned()),
+            Stage::Method | Stage::Route => error(METHOD_NOT_FOUND, "Method not found"),
         }
     }
 
@@ -239,6 +237,6 @@ impl Told<'_> {
     }
 }
 
-fn error(code: i32, message: String) -> Outcome {
+fn error(code: i32, message: &str) -> Outcome {
     Outcome::Error(json!({ "code": code, "message": message }))
 }

@@ -56,21 +56,17 @@ impl World {
 
     async fn client(&self, client: &str, mode: &str) -> Part {
         let url = self.proxy.url("/sample/mcp");
-        let command = match client {
-            "python" => {
-                let mut command = parts::python("clients/python.py");
-                command.args([&url, "ann", "-", "-", mode]);
-                command
+        let mut command;
+        if client == "python" {
+            command = parts::python("clients/python.py");
+            command.args([&url, "ann", "-", "-", mode]);
+        } else {
+            command = parts::node("clients/typescript.mjs");
+            command.args([client, &url, "ann", "-", "-"]);
+            if mode != "auto" {
+                command.arg(mode);
             }
-            _ => {
-                let mut command = parts::node("clients/typescript.mjs");
-                command.args([client, &url, "ann", "-", "-"]);
-                if mode != "auto" {
-                    command.arg(mode);
-                }
-                command
-            }
-        };
+        }
         Part::start(client, command).await
     }
 }
