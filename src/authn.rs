@@ -5,6 +5,7 @@
 //! explicit ones are ambiguous and refused. Tokens in the query are not looked at (RFC 6750 section 2.3 and
 //! the MCP specification forbid them).
 
+mod again;
 mod apikey;
 mod bearer;
 mod bypass;
@@ -44,6 +45,7 @@ use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Name as Basis;
 use crate::route::Target;
 use crate::scope::ScopeSet;
+use crate::session::Visit;
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
 
@@ -210,7 +212,11 @@ impl Authn {
             return Ok(fixed.clone());
         }
         let explicit = headers.contains_key(AUTHORIZATION) || headers.contains_key(X_API_KEY);
-        if !explicit && let Some(identity) = self.session(headers, Navigations::Count).await? {
+        if !explicit
+            && let Some(identity) = self
+                .session(headers, Navigations::Count, Visit::Use)
+                .await?
+        {
             return Ok(identity);
         }
         Err(Reject::new(
@@ -228,58 +234,6 @@ impl Authn {
         } else {
             "no credential"
         }))
-    }
-
-    /// Who it is by now whose credential was accepted before, for what lasts longer than a request. `headers` are
-    /// those of the request; `None`: the credential counts no more. A token of another issuer says nothing of its
-    /// end, so it is what it was.
-    ///
-    /// # Errors
-    /// 503 when that cannot be found out.
-    pub async fn again(
-        &self,
-        before: &Identity,
-        target: &Target,
-        headers: &HeaderMap,
-    ) -> Result<Option<Identity>, Reject> {
-        let now = match before.credential {
-            Credential::Session => {
-                self.session(headers, Navigations::of(target.route().kind))
-                    .await?
-            }
-            Credential::ApiKey => headers
-                .get(X_API_KEY)
-                .and_then(|key| self.keys.find(key.as_bytes())),
-            Credential::AccessToken => self.by_grant(before).await?,
-            Credential::Bypass => self.bypass.clone(),
-            Credential::Bearer => Some(before.clone()),
-        };
-        Ok(now.filter(|now| now.claims.subject == before.claims.subject))
-    }
-
-    /// By the grant alone: the token itself ends within minutes, and is renewed without a word to open streams.
-    async fn by_grant(&self, before: &Identity) -> Result<Option<Identity>, Reject> {
-        let grant = before.basis().iter().find_map(|name| match name {
-            Basis::Grant(id) => Some(id),
-            _ => None,
-        });
-        let (Some(grants), Some(grant)) = (&self.grants, grant) else {
-            return Ok(None);
-        };
-        match grants.find(grant).await {
-            Ok(found) => Ok(found.map(|living| Identity {
-                claims: living.claims,
-                expires: Some(living.ends),
-                basis: Some(living.names),
-                ..before.clone()
-            })),
-            Err(error) => Err(Reject::unavailable(
-                Code::StoreUnavailable,
-                Fault::Proxy,
-                "Grants cannot be looked up just now.",
-            )
-            .because(error.to_string())),
-        }
     }
 
     /// Answers for a route's protected resource metadata (RFC 9728).
@@ -340,7 +294,7 @@ impl Authn {
                 .await
                 .unwrap_or_else(|refusal| Err(refuse(refusal))),
             (None, Some(key)) => self.by_key(key).map_err(refuse),
-            (None, None) => match self.session(headers, navigations).await? {
+            (None, None) => match self.session(headers, navigations, Visit::Use).await? {
                 Some(identity) => Ok(Caller::Known(identity)),
                 None if target.route().public => Ok(Caller::Anonymous),
                 None => Err(self.challenger.reject(target, None, page)),
@@ -396,11 +350,12 @@ impl Authn {
         &self,
         headers: &HeaderMap,
         navigations: Navigations,
+        visit: Visit,
     ) -> Result<Option<Identity>, Reject> {
         if !cookie_counts(headers, self.challenger.public_url.as_str(), navigations) {
             return Ok(None);
         }
-        let found = match self.browser.session(headers).await {
+        let found = match self.browser.visit(headers, visit).await {
             Ok(found) => found,
             Err(reject) => {
                 self.meters.error(NOBODY, "session", reject.code().as_str());
@@ -408,7 +363,9 @@ impl Authn {
             }
         };
         Ok(found.map(|session| {
-            self.meters.session.increment(1);
+            if visit == Visit::Use {
+                self.meters.session.increment(1);
+            }
             Identity {
                 claims: Arc::clone(&session.claims),
                 credential: Credential::Session,

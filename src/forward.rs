@@ -50,6 +50,7 @@ pub struct Forwarder {
     body_timeout: Duration,
     drain: CancellationToken,
     revocations: Arc<Revocations>,
+    outage_grace: Duration,
 }
 
 impl Forwarder {
@@ -73,6 +74,7 @@ impl Forwarder {
             body_timeout: config.limits.body_timeout.0,
             drain,
             revocations: Arc::clone(revocations),
+            outage_grace: config.sessions.outage_grace.0,
         }
     }
 
@@ -187,6 +189,7 @@ impl Forwarder {
             leave,
             session: errand.session,
             revocations: &self.revocations,
+            outage_grace: self.outage_grace,
             endpoint: base.and_then(|base| {
                 self.endpoints.rewriter(
                     route.index,

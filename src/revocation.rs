@@ -107,6 +107,11 @@ impl Revocations {
         now.as_millis().saturating_sub(heard) <= HEARTBEAT_LOST
     }
 
+    /// [`Self::is_trusted`] of now.
+    pub fn is_heard(&self) -> bool {
+        self.is_trusted(self.ambient.now())
+    }
+
     /// Adds a listener; it leaves by being dropped.
     pub fn listen(&self, listener: Weak<dyn Listener>) {
         let mut listeners = self.listeners();
@@ -140,7 +145,9 @@ impl Revocations {
         self.watchers.ring(name, news);
     }
 
+    /// Messages may have been missed. Until the heartbeat is heard again nothing that is remembered counts.
     fn distrust(&self) {
+        self.heard.store(i64::MIN, Ordering::Release);
         for listener in self.living() {
             listener.distrust();
         }
@@ -158,12 +165,13 @@ impl Revocations {
                             None => self.distrust(),
                         }
                     }
+                    self.distrust();
                 }
+                // Whoever watches was woken when the news ended; nothing has changed since.
                 Err(error) => {
                     tracing::debug!(%error, "The news of other replicas cannot be heard.");
                 }
             }
-            self.distrust();
             sleep(HEARTBEAT).await;
         }
     }
@@ -192,6 +200,13 @@ impl Revocations {
                 tracing::debug!(%error, "The heartbeat of the news was not sent.");
             }
         }
+    }
+
+    /// Lets the news be heard or not, for tests of what rests on them.
+    #[cfg(test)]
+    pub(crate) fn set_heard(&self, heard: bool) {
+        let heard = if heard { i64::MAX } else { i64::MIN };
+        self.heard.store(heard, Ordering::Release);
     }
 
     fn living(&self) -> Vec<Arc<dyn Listener>> {

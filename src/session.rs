@@ -17,19 +17,20 @@ use crate::config::session::Sessions as SessionConfig;
 use crate::keys::{KeyRing, Purpose};
 use crate::revocation::{Name, News, Revocations};
 use crate::seal::Sealer;
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 use crate::store::{Key, Replaced, Store, Stored, Unavailable, records};
 use crate::telemetry::metrics::Metrics;
 
 use self::active::Active;
-use self::flights::{Flights, Found};
+use self::flights::Flights;
 use self::lease::Leases;
-use self::record::{LoginFacts, LoginRecord, Opened, SessionRecord};
+use self::record::{LoginFacts, LoginRecord, SessionRecord};
 use self::seen::Seen;
 use self::ticket::LoginId;
 
 mod active;
 mod events;
+mod find;
 mod flights;
 mod flow;
 mod granted;
@@ -42,6 +43,7 @@ mod seen;
 mod ticket;
 mod turn;
 
+pub use self::find::Visit;
 pub use self::flow::{Flow, Flows};
 pub use self::granted::LoginView;
 pub use self::ticket::Ticket;
@@ -213,31 +215,6 @@ impl Sessions {
         Ok((session, ticket))
     }
 
-    /// Finds the session of a ticket: living, absent (also expired or unopenable), or unavailable. One that was
-    /// just seen is not asked for again; the idle time is prolonged. While the store is away, a session that was
-    /// read within `sessions.outage_grace` goes on.
-    pub async fn find(&self, ticket: &Ticket) -> Result<Option<Arc<Session>>, Unavailable> {
-        let inner = &self.0;
-        let now = inner.ambient.now();
-        if inner.revocations.is_trusted(now)
-            && let Some(session) = inner.seen.fresh(ticket, now)
-        {
-            return Ok(Some(session));
-        }
-        let read = || {
-            let (inner, ticket) = (Arc::clone(inner), ticket.clone());
-            async move { inner.read(&ticket).await }
-        };
-        let found = inner.flights.join(ticket, read).await;
-        match found {
-            Err(unavailable) => match inner.seen.in_outage(ticket, now) {
-                Some(session) => Ok(Some(session)),
-                None => Err(unavailable),
-            },
-            found => found,
-        }
-    }
-
     /// Ends a session and forgets it on every replica; gives its tokens for RP-initiated logout. `Ok(None)`:
     /// there was none. The login behind it goes too, unless a grant rests on it.
     pub async fn end(&self, ticket: &Ticket) -> Result<Option<ProviderTokens>, Unavailable> {
@@ -336,62 +313,6 @@ impl Sessions {
 }
 
 impl Inner {
-    /// Reads session and login in one round trip, and prolongs the idle time when that is due.
-    async fn read(&self, ticket: &Ticket) -> Found {
-        let id = ticket.login();
-        let now = self.ambient.now();
-        let mark = self.seen.mark(id);
-        let (session_key, login_key) = (ticket.session_key(), id.record());
-        let (session, login) = self.store.get_both(&session_key, &login_key).await?;
-        let opened = session.zip(login).and_then(|(session, login)| {
-            let blobs = [Digest::of(&session.blob), Digest::of(&login.blob)];
-            let known = self.seen.opened(ticket);
-            let opened = match known.filter(|known| known.blobs == blobs) {
-                Some(known) => known,
-                None => Arc::new(Opened {
-                    session: self.open_session(ticket, &session_key, &session)?,
-                    login: records::open(&self.logins, &login_key, &login)?,
-                    blobs,
-                }),
-            };
-            Some((session.revision, opened))
-        });
-        let Some((revision, opened)) = opened else {
-            return Ok(None);
-        };
-        let (mut record, login) = (opened.session.clone(), &opened.login);
-        if now >= record.ends || now >= login.ends || now.since(record.used) >= self.idle {
-            self.active.remove(id);
-            return Ok(None);
-        }
-        if now.since(record.used) >= self.touch_after {
-            record.used = now;
-            let blob = records::seal(&self.session_sealer(ticket), &session_key, &record);
-            let ttl = self.session_ttl(&record, now);
-            match self
-                .store
-                .replace_if(&session_key, revision, blob, ttl)
-                .await
-            {
-                Ok(Replaced::Absent) => return Ok(None),
-                // Whoever changed it has prolonged it.
-                Ok(Replaced::Done(_) | Replaced::Changed) => {}
-                Err(error) => tracing::debug!(%error, "A session's idle time was not prolonged."),
-            }
-            // Indexes are bounded: a login that its subject's index no longer names is found out here.
-            let revoked = self.is_revoked(&login.claims.subject, record.created).await;
-            if matches!(revoked, Ok(true)) {
-                self.end_login(id).await?;
-                return Ok(None);
-            }
-        }
-        let session = Arc::new(self.session(ticket, &record, login));
-        self.seen.remember(ticket, &session, opened, now, mark);
-        self.active
-            .note(id, session.idle_end.min(session.absolute_end));
-        Ok(Some(session))
-    }
-
     async fn read_login(&self, id: LoginId) -> Result<Option<(u64, LoginRecord)>, Unavailable> {
         let key = id.record();
         let Some(stored) = self.store.get(&key).await? else {

@@ -38,22 +38,33 @@ pub struct Leave {
 }
 
 impl Leave {
-    /// Ready when the leave is over. From now on nothing that is told is missed.
+    /// Ready when the leave is over. From now on nothing that is told is missed. `grace`: how long the stream may
+    /// go on when the store is away (`sessions.outage_grace`).
     pub(super) fn over(
         self,
-        revocations: &Revocations,
+        revocations: &Arc<Revocations>,
+        grace: Duration,
     ) -> impl Future<Output = CloseReason> + Send + use<> {
         // The watch first: what is told from here on it hears, what was told before shows in the number.
         let watch = revocations.watch(self.identity.basis());
         let missed = revocations.told() != self.told;
-        over(watch, self.judge, missed)
+        over(Arc::clone(revocations), watch, self.judge, missed, grace)
     }
 }
 
-/// News may get lost, so it is looked at every minute too.
-async fn over(watch: Watch, judge: Arc<dyn Judge>, missed: bool) -> CloseReason {
+/// News may get lost, so it is looked at now and then too. Only a look while news are heard tells how it is: in an
+/// outage the answer may be what was remembered, and that must not prolong the grace.
+async fn over(
+    news: Arc<Revocations>,
+    watch: Watch,
+    judge: Arc<dyn Judge>,
+    missed: bool,
+    grace: Duration,
+) -> CloseReason {
+    // Twice in the grace at least, or an outage of a second could find the last look too long ago.
+    let every = (grace / 2).clamp(RETRY, EVERY);
     let mut known = Instant::now();
-    let mut due = if missed { known } else { known + EVERY };
+    let mut due = if missed { known } else { known + every };
     loop {
         tokio::select! {
             news = watch.next() => if news == News::Ended {
@@ -61,29 +72,38 @@ async fn over(watch: Watch, judge: Arc<dyn Judge>, missed: bool) -> CloseReason 
             },
             () = sleep_until(due) => {}
         }
-        match judge.look().await {
-            Verdict::Stays => {
-                known = Instant::now();
-                due = known + EVERY;
-            }
+        let (began, heard) = (Instant::now(), news.is_heard());
+        let verdict = judge.look().await;
+        let now = Instant::now();
+        match verdict {
             Verdict::Lost => return CloseReason::Revoked,
+            Verdict::Stays if heard => {
+                known = began;
+                due = now + every;
+            }
             // A short outage ends nothing; a long one does, for a stream must not outlive every answer.
-            Verdict::Unknown if known.elapsed() >= PATIENCE => return CloseReason::Error,
-            Verdict::Unknown => due = Instant::now() + RETRY,
+            Verdict::Unknown if now >= known + grace => return CloseReason::Error,
+            Verdict::Stays | Verdict::Unknown => {
+                let end = known + grace;
+                due = if end > now {
+                    end.min(now + RETRY)
+                } else {
+                    now + RETRY
+                };
+            }
         }
     }
 }
 
-/// Between two looks when nothing is heard.
+/// Between two looks at most.
 const EVERY: Duration = Duration::from_secs(60);
-/// Between two looks while nobody knows.
+/// Between two looks while nobody knows, or only what was remembered.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long nobody may know.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::FutureExt;
 
@@ -93,13 +113,19 @@ mod tests {
     use crate::revocation::Name;
     use crate::store::memory::MemoryStore;
 
-    struct Says(Mutex<Verdict>);
+    struct Says {
+        verdict: Mutex<Verdict>,
+        looks: AtomicUsize,
+    }
 
     impl Judge for Says {
         fn look(&self) -> BoxFuture<'_, Verdict> {
-            std::future::ready(*self.0.lock().unwrap()).boxed()
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(*self.verdict.lock().unwrap()).boxed()
         }
     }
+
+    const GRACE: Duration = Duration::from_secs(60);
 
     struct World {
         news: Arc<Revocations>,
@@ -113,21 +139,34 @@ mod tests {
             let store = Arc::new(MemoryStore::new(&Sessions::default(), ambient.clone()));
             Self {
                 news: Revocations::new(store, ambient),
-                judge: Arc::new(Says(Mutex::new(Verdict::Stays))),
+                judge: Arc::new(Says {
+                    verdict: Mutex::new(Verdict::Stays),
+                    looks: AtomicUsize::new(0),
+                }),
                 login: Name::Login("0123456789abcdef0123456789abcdef".into()),
             }
         }
 
         fn leave(&self, missed: bool) -> impl Future<Output = CloseReason> + use<> {
+            self.leave_with(missed, GRACE)
+        }
+
+        fn leave_with(
+            &self,
+            missed: bool,
+            grace: Duration,
+        ) -> impl Future<Output = CloseReason> + use<> {
             over(
+                Arc::clone(&self.news),
                 self.news.watch(std::slice::from_ref(&self.login)),
                 Arc::clone(&self.judge) as Arc<dyn Judge>,
                 missed,
+                grace,
             )
         }
 
         fn say(&self, verdict: Verdict) {
-            *self.judge.0.lock().unwrap() = verdict;
+            *self.judge.verdict.lock().unwrap() = verdict;
         }
     }
 
@@ -167,13 +206,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_told_is_found_within_a_minute() {
+    async fn what_was_not_told_is_found_by_looking() {
         let world = World::new();
         let began = Instant::now();
         let over = world.leave(false);
         world.say(Verdict::Lost);
         assert_eq!(over.await, CloseReason::Revoked);
-        assert_eq!(began.elapsed().as_secs(), 60);
+        assert_eq!(began.elapsed().as_secs(), 30);
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,5 +236,49 @@ mod tests {
         assert_eq!(for_secs(10, &mut over).await, None);
         world.say(Verdict::Unknown);
         assert_eq!(for_secs(200, &mut over).await, Some(CloseReason::Error));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_in_an_outage_does_not_prolong_the_grace() {
+        for grace in [20, 60, 300] {
+            let world = World::new();
+            let began = Instant::now();
+            let grace = Duration::from_secs(grace);
+            let mut over = Box::pin(world.leave_with(false, grace));
+            world.news.set_heard(false);
+            // The cache still answers, until just before the grace is over.
+            let short = (grace - Duration::from_secs(1)).as_secs();
+            assert_eq!(for_secs(short, &mut over).await, None);
+            world.say(Verdict::Unknown);
+            assert_eq!(over.await, CloseReason::Error);
+            assert_eq!(began.elapsed().as_secs(), grace.as_secs());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_is_over_in_time_begins_the_grace_anew() {
+        let world = World::new();
+        let mut over = Box::pin(world.leave(false));
+        world.news.set_heard(false);
+        assert_eq!(for_secs(55, &mut over).await, None);
+        world.news.set_heard(true);
+        world.news.look_again();
+        assert_eq!(for_secs(1, &mut over).await, None);
+        world.news.set_heard(false);
+        world.say(Verdict::Unknown);
+        world.news.look_again();
+        let began = Instant::now();
+        assert_eq!(over.await, CloseReason::Error);
+        assert_eq!(began.elapsed().as_secs(), 59);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_ends_nothing_that_does_not_rest_on_the_store() {
+        let world = World::new();
+        let mut over = Box::pin(world.leave(false));
+        world.news.set_heard(false);
+        assert_eq!(for_secs(600, &mut over).await, None);
+        let looks = world.judge.looks.load(Ordering::Relaxed);
+        assert!((100..=122).contains(&looks), "{looks}");
     }
 }

@@ -1,7 +1,9 @@
 //! Answers of backends: what belongs to our origin or to one connection is taken out, the rest is relayed.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -42,7 +44,8 @@ pub(super) struct Relayed<'a> {
     pub(super) ends: Option<Ends>,
     pub(super) leave: &'a Leaves<'a>,
     pub(super) session: Option<&'a Passage<'a>>,
-    pub(super) revocations: &'a Revocations,
+    pub(super) revocations: &'a Arc<Revocations>,
+    pub(super) outage_grace: Duration,
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
     pub(super) is_mcp: bool,
@@ -182,7 +185,11 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
         keep_alive: Some(relayed.mcp.keep_alive.0).filter(|span| !span.is_zero()),
         idle: relayed.upstream.timeouts().stream_idle.0,
         ends: relayed.ends,
-        over: (relayed.leave)().map(|leave| leave.over(relayed.revocations).boxed()),
+        over: (relayed.leave)().map(|leave| {
+            leave
+                .over(relayed.revocations, relayed.outage_grace)
+                .boxed()
+        }),
         opaque,
         drain: relayed.drain.clone(),
         kind: relayed.kind,

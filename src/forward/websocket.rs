@@ -104,7 +104,7 @@ impl Forwarder {
             server,
             idle: upstream.timeouts().stream_idle.0,
             ends,
-            over: leaves().map(|leave| leave.over(&self.revocations).boxed()),
+            over: leaves().map(|leave| leave.over(&self.revocations, self.outage_grace).boxed()),
             drain: self.drain.clone(),
             meters: Arc::clone(upstream.meters()),
             _hold: hold,

@@ -22,7 +22,7 @@ use crate::keys::{KeyRing, Purpose};
 use crate::paths::{Own, OwnPaths};
 use crate::reject::{Code, Fault, Reject};
 use crate::seal::Sealer;
-use crate::session::{Session, Sessions, Ticket};
+use crate::session::{Session, Sessions, Ticket, Visit};
 use crate::store::{Store, Unavailable};
 use crate::telemetry::metrics::{Metrics, Name};
 use crate::urls::PublicUrl;
@@ -175,12 +175,21 @@ impl Browser {
     /// The living session of a request's cookie, refreshed when due. `Ok(None)`: no or no living session. Does not
     /// judge whether the cookie counts for the request (cross-site rules); the caller has done that.
     pub async fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Reject> {
+        self.visit(headers, Visit::Use).await
+    }
+
+    /// The same, or a look only, which does not prolong the session's idle time.
+    pub async fn visit(
+        &self,
+        headers: &HeaderMap,
+        visit: Visit,
+    ) -> Result<Option<Arc<Session>>, Reject> {
         let Some(ticket) = self.ticket(headers) else {
             return Ok(None);
         };
         let found = self
             .sessions
-            .find(&ticket)
+            .visit(&ticket, visit)
             .await
             .map_err(|error| store_unavailable(&error))?;
         let Some(session) = found else {
@@ -200,7 +209,7 @@ impl Browser {
             return Ok(Some(session));
         }
         self.sessions
-            .find(&ticket)
+            .visit(&ticket, visit)
             .await
             .map_err(|error| store_unavailable(&error))
     }

@@ -33,6 +33,7 @@ struct Entry {
     opened: Arc<Opened>,
     read: Timestamp,
     generation: u64,
+    serves: bool,
 }
 
 /// What was so before a read began.
@@ -40,6 +41,17 @@ struct Entry {
 pub(super) struct Mark {
     epoch: u64,
     generation: u64,
+    serves: bool,
+}
+
+impl Mark {
+    /// What is remembered with it serves no request while the store can be asked.
+    pub(super) fn for_outages_only(self) -> Self {
+        Self {
+            serves: false,
+            ..self
+        }
+    }
 }
 
 impl Seen {
@@ -57,7 +69,8 @@ impl Seen {
     /// The session, if it was read a moment ago and nothing was heard against it.
     pub(super) fn fresh(&self, ticket: &Ticket, now: Timestamp) -> Option<Arc<Session>> {
         let entry = self.living(ticket, now)?;
-        let fresh = now.since(entry.read) < self.fresh_for
+        let fresh = entry.serves
+            && now.since(entry.read) < self.fresh_for
             && entry.generation == self.generation.load(Ordering::Acquire);
         fresh.then_some(entry.session)
     }
@@ -79,6 +92,7 @@ impl Seen {
         Mark {
             epoch: self.epochs[login.slot(SLOTS)].load(Ordering::Acquire),
             generation: self.generation.load(Ordering::Acquire),
+            serves: true,
         }
     }
 
@@ -98,6 +112,7 @@ impl Seen {
             opened,
             read,
             generation: mark.generation,
+            serves: mark.serves,
         };
         self.entries.insert(login, entry);
         // Looked at after the insertion: whoever forgets raises the epoch first and removes then, so one of

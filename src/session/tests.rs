@@ -2,6 +2,7 @@
 
 mod flows;
 mod life;
+mod looks;
 mod secrecy;
 mod seen;
 
