@@ -110,22 +110,19 @@ impl Forwarder {
         })?;
         let is_mcp = route.kind == Kind::Mcp;
         let below: &str = target.upstream();
-        let (uri, pick) = match legacy::sealed(below).filter(|_| is_mcp) {
-            Some(sealed) => {
-                let (uri, giver) = self.endpoints.open(route.index, identity, sealed)?;
-                let pick = giver.and(errand.pick());
-                (
-                    uri,
-                    pick.ok_or_else(|| reject(&ExchangeError::NoEndpoint, 0))?,
-                )
-            }
+        let sealed = legacy::sealed(below).filter(|_| is_mcp);
+        let (uri, giver) = match sealed {
+            Some(sealed) => self.endpoints.open(route.index, identity, sealed)?,
             None => (
                 upstream.join(below).ok_or_else(|| {
                     Reject::internal().because("the judged path does not go below the backend's")
                 })?,
-                errand.pick(),
+                Pick::Any,
             ),
         };
+        let pick = giver
+            .and(errand.pick())
+            .ok_or_else(|| reject(&ExchangeError::NoEndpoint, 0))?;
         if !is_mcp && route.websocket && websocket::is_upgrade(&request) {
             let mut head = self
                 .rules

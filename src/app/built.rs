@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::config::backend::Backend;
 use crate::config::issuer::AuthorizationServer;
 use crate::config::session::Sessions as SessionConfig;
-use crate::forward::{Assertions, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::issuer::{AccessTokens, Grants, Issuer};
 use crate::keys::{KeyRing, Purpose};
@@ -28,14 +27,11 @@ use crate::telemetry::requests::RequestMetrics;
 use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
 
-use self::backends::{AssertionKey, assertion_keys, upstreams};
+use self::backends::{AssertionKey, assertion_keys, forwarder, upstreams};
 use self::providers::Providers;
 
 mod backends;
 mod providers;
-
-/// How long a start or a reload waits for the store to give keys.
-const KEYS_AT_START: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The parts with a life of their own behind a snapshot.
 pub(super) struct Built {
@@ -189,24 +185,13 @@ pub(super) fn build(
             .iter()
             .map(|each| each.unknown_names)
             .collect(),
-        forwarder: Forwarder::new(
+        forwarder: forwarder(
+            lasting,
             config,
             &public_url,
-            upstreams
-                .iter()
-                .map(|part| Arc::clone(&part.value))
-                .collect(),
-            assertion_keys.as_ref().map(|part| {
-                Assertions::new(
-                    config,
-                    &public_url,
-                    Arc::clone(&part.value),
-                    ambient.clone(),
-                )
-            }),
             keys,
-            &lasting.revocations,
-            lasting.drain.streams.clone(),
+            &upstreams,
+            assertion_keys.as_ref(),
         ),
         sessions: mcp_sessions(lasting, config, keys),
         requests: Arc::new(RequestMetrics::new(metrics, names)),
@@ -329,20 +314,10 @@ fn server(
 }
 
 impl Built {
-    /// Reads the keys without which backends cannot be told who asks, before the first request; when the store does not
-    /// give them at once, requests that need them are 503 until it does.
+    /// Reads the keys without which backends cannot be told who asks.
     pub(super) async fn read_keys(&self) {
-        let Some(part) = self.assertion_keys.as_ref().filter(|part| !part.carried) else {
-            return;
-        };
-        match tokio::time::timeout(KEYS_AT_START, part.value.renew()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the keys that sign identity assertions cannot be read yet")
-            }
-            Err(_) => tracing::warn!(
-                "the keys that sign identity assertions cannot be read yet: the store is slow"
-            ),
+        if let Some(part) = self.assertion_keys.as_ref().filter(|part| !part.carried) {
+            backends::read_keys(&part.value).await;
         }
     }
 

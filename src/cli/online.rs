@@ -246,6 +246,28 @@ mod tests {
     }
 
     #[test]
+    fn each_endpoint_is_asked() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let living = Server::start(|_| "{}".to_owned());
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let config: Config = serde_yaml::from_str(&format!(
+            "version: 1\nbackends: [{{ name: b, endpoints: ['http://127.0.0.1:{}/m', 'http://{free}/m'] }}]",
+            living.port
+        ))
+        .unwrap();
+        let found = run(&config);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].error.is_none(), "{found:?}");
+        assert!(
+            found[1].what.starts_with("backends[0].endpoints[1] (b, ") && found[1].error.is_some(),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn what_is_down_is_named() {
         // Bound and closed again: nobody listens there.
         let free = TcpListener::bind("127.0.0.1:0")

@@ -1,14 +1,20 @@
 //! Backends, and the keys that sign what they are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Built, Part, RingMark};
 use crate::app::{Lasting, StartError};
 use crate::config::Config;
 use crate::config::backend::{AssertionKeys, Backend};
+use crate::forward::{Assertions, Forwarder};
 use crate::keys::KeyRing;
 use crate::signing::{SigningKeys, Signs};
 use crate::upstream::Upstream;
+use crate::urls::PublicUrl;
+
+/// How long a start or a reload waits for the store to give keys.
+const KEYS_AT_START: Duration = Duration::from_secs(3);
 
 /// The keys of assertions are carried over while the configured ones and the key ring stay the same.
 #[derive(Clone, PartialEq)]
@@ -98,4 +104,45 @@ pub(super) fn assertion_keys(
         .map_err(StartError::Config)
     })
     .map(Some)
+}
+
+/// Reads the keys of assertions before the first request; when the store does not give them at once, requests that need
+/// them are 503 until it does.
+pub(super) async fn read_keys(keys: &SigningKeys) {
+    match tokio::time::timeout(KEYS_AT_START, keys.renew()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the keys that sign identity assertions cannot be read yet");
+        }
+        Err(_) => {
+            tracing::warn!(
+                "the keys that sign identity assertions cannot be read yet: the store is slow"
+            );
+        }
+    }
+}
+
+/// What sends requests to the backends.
+pub(super) fn forwarder(
+    lasting: &Lasting,
+    config: &Config,
+    public_url: &PublicUrl,
+    keys: &KeyRing,
+    upstreams: &[Part<Backend, Upstream>],
+    assertion_keys: Option<&Part<AssertionKey, SigningKeys>>,
+) -> Forwarder {
+    let assertions = assertion_keys.map(|part| {
+        let keys = Arc::clone(&part.value);
+        Assertions::new(config, public_url, keys, lasting.ambient.clone())
+    });
+    let upstreams = upstreams.iter().map(|part| Arc::clone(&part.value));
+    Forwarder::new(
+        config,
+        public_url,
+        upstreams.collect(),
+        assertions,
+        keys,
+        &lasting.revocations,
+        lasting.drain.streams.clone(),
+    )
 }

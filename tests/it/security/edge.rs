@@ -174,12 +174,9 @@ async fn attack_s30_a_body_beyond_the_bound_is_413() {
     assert_eq!(ask((64 << 10) + 1).await.status, 413);
 }
 
-/// Every form of a foreign page, by every method, on both kinds of answers: refused before anybody is asked who they
-/// are, and before the backend. The public route shows that nothing but the edge refuses.
-#[expect(clippy::too_many_lines, reason = "one long list of forms")]
-#[tokio::test(flavor = "multi_thread")]
-async fn attack_s15_foreign_pages_are_refused_by_every_method() {
-    let world = World::with(|setup| {
+/// With a route that nobody signs in for, so that nothing but the edge refuses.
+async fn with_public_route() -> World {
+    World::with(|setup| {
         let echo = setup.text();
         let url = echo
             .lines()
@@ -191,7 +188,14 @@ async fn attack_s15_foreign_pages_are_refused_by_every_method() {
             .route("/public", &format!("{url}/public"), "public: true")
             .yaml("mcp: { allowed_origins: [\"https://inspector.example\"] }")
     })
-    .await;
+    .await
+}
+
+/// Every form of a foreign page, by every method, on both kinds of answers: refused before anybody is asked who they
+/// are, and before the backend. The public route shows that nothing but the edge refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_s15_foreign_pages_are_refused_by_every_method() {
+    let world = with_public_route().await;
     let authority = world.proxy.base().authority().to_owned();
     let own = format!("http://{authority}");
     let port = world.proxy.port();
@@ -261,7 +265,14 @@ async fn attack_s15_foreign_pages_are_refused_by_every_method() {
         }
     }
     world.nothing_arrived();
-    // No origin, ours, a loopback page, a listed one: normal.
+}
+
+/// No origin, ours, a loopback page, a listed one: normal, with the headers that pages may read.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_may_ask_are_answered_by_every_method() {
+    let world = with_public_route().await;
+    let authority = world.proxy.base().authority().to_owned();
+    let own = format!("http://{authority}");
     for origin in [
         "",
         &own,
