@@ -1,5 +1,6 @@
 //! Send it: takes a [`Permit`] by value, strips and adds headers, streams both ways.
 
+mod answer;
 mod assertion;
 mod events;
 mod identity;
@@ -18,12 +19,13 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::answer::Look;
 pub use self::assertion::Assertions;
 pub use self::leave::{Judge, Leave, Verdict};
 use self::legacy::Endpoints;
 pub(crate) use self::legacy::fuzz::is_refused as is_refused_endpoint;
 use self::request::HeadRules;
-use self::response::Relayed;
+use self::response::{Relay, Relayed};
 use crate::authn::{Credential, Identity};
 use crate::authz::Permit;
 use crate::config::Config;
@@ -31,12 +33,15 @@ use crate::config::route::{Kind, Mcp};
 use crate::http::body::{Guarded, Upload};
 use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
-use crate::mcp::Message;
+use crate::mcp::learned::Learned;
 use crate::mcp::session::{self, Passage};
+use crate::mcp::{Message, Tally};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
 use crate::telemetry::trace::Trace;
-use crate::upstream::{self, CloseReason, EndpointTag, ExchangeError, Pick, Upstream};
+use crate::upstream::{
+    self, Answer, CloseReason, EndpointTag, ExchangeError, Open, Pick, Upstream,
+};
 use crate::urls::PublicUrl;
 
 /// Forwards permitted requests to their backends.
@@ -163,19 +168,45 @@ impl Forwarder {
         let limit = self.limit(is_mcp);
         let (outgoing, upload) = self.outgoing(request, headers, uri, limit)?;
         let open = upstream.meters().open(upstream::Kind::Http);
-        let mut answer = upstream
+        let answer = upstream
             .exchange(outgoing, upload.as_ref(), pick)
             .await
             .map_err(|error| reject(&error, limit))?;
+        let sent = Sent {
+            upstream,
+            upload,
+            open,
+            is_get,
+            base,
+        };
+        let later = match self.relay(answer, sent, &permit, inbound, errand)? {
+            Relay::Now(response) => return response,
+            Relay::Later(response) => response,
+        };
+        later.await
+    }
+
+    /// Hands an answer on. Not part of `send`, whose future would hold the answer.
+    fn relay<'a>(
+        &'a self,
+        mut answer: Answer,
+        sent: Sent<'a>,
+        permit: &Permit,
+        inbound: &'a Inbound,
+        errand: Errand<'a>,
+    ) -> Result<Relay<'a>, Reject> {
+        let route = permit.target().route();
+        let identity = permit.identity();
+        let is_mcp = route.kind == Kind::Mcp;
         if let Some(session) = errand.session {
             let (status, endpoint) = (answer.response.status(), answer.endpoint.to_bytes());
             session.arrive(status, answer.response.headers_mut(), endpoint)?;
         }
         let relayed = Relayed {
-            upstream,
-            upload,
-            open,
-            kind: if is_get {
+            upstream: sent.upstream,
+            upload: sent.upload,
+            open: sent.open,
+            kind: if sent.is_get {
                 upstream::Kind::SseGet
             } else {
                 upstream::Kind::SsePost
@@ -183,23 +214,37 @@ impl Forwarder {
             mcp: &self.mcp,
             drain: &self.drain,
             ends: self.ends(identity, inbound),
-            leave,
+            leave: errand.leave,
             session: errand.session,
             revocations: &self.revocations,
             outage_grace: self.outage_grace,
-            endpoint: base.and_then(|base| {
+            endpoint: sent.base.and_then(|base| {
                 self.endpoints.rewriter(
                     route.index,
                     identity,
-                    upstream,
+                    sent.upstream,
                     answer.endpoint,
                     base.as_str(),
                 )
             }),
             sandboxed: is_mcp || !route.trust_content,
             is_mcp,
+            look: errand
+                .follow
+                .map(|follow| self.look(permit, errand.message, follow)),
         };
-        response::relay(answer, relayed, &self.rules, inbound)
+        Ok(response::relay(answer, relayed, &self.rules, inbound))
+    }
+
+    /// How the answer is to be looked at.
+    fn look(&self, permit: &Permit, message: &Message, follow: Follow<'_>) -> Look {
+        Look::new(
+            message,
+            permit.sight(),
+            follow.tally,
+            follow.learned,
+            self.mcp.max_list.as_usize(),
+        )
     }
 
     /// Puts the signed statement about the caller on a request, where the backend wants one.
@@ -287,6 +332,16 @@ impl Forwarder {
     }
 }
 
+/// A request that was sent, when its answer is there.
+struct Sent<'a> {
+    upstream: &'a Upstream,
+    upload: Option<Upload>,
+    open: Open,
+    is_get: bool,
+    /// What was asked of a backend whose stream may name an endpoint.
+    base: Option<PathAndQuery>,
+}
+
 /// What goes along with a permitted request.
 #[derive(Clone, Copy)]
 pub struct Errand<'a> {
@@ -296,8 +351,19 @@ pub struct Errand<'a> {
     pub trace: Option<&'a Trace>,
     /// Its session side; `None` on `http` routes.
     pub session: Option<&'a Passage<'a>>,
+    /// How its answers are followed; `None` on `http` routes.
+    pub follow: Option<Follow<'a>>,
     /// Gives what a stream rests on, if the answer becomes one.
     pub leave: &'a Leaves<'a>,
+}
+
+/// How the answers to MCP requests are followed.
+#[derive(Clone, Copy)]
+pub struct Follow<'a> {
+    /// What is known of the backend.
+    pub learned: &'a Arc<Learned>,
+    /// The requests of the message; `None` when none awaits an answer.
+    pub tally: Option<&'a Arc<Tally>>,
 }
 
 impl Errand<'_> {

@@ -1,18 +1,22 @@
 //! What MCP traffic asks for, as far as this proxy has to know: read once, judged, and forwarded unchanged.
 
 pub mod edge;
+pub mod learned;
 mod message;
 mod mirror;
 pub mod session;
 mod strict;
+mod tally;
 mod unreadable;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::value::RawValue;
 
+pub use self::tally::{Observer, Outcome, Tally};
 use self::unreadable::Unreadable;
 use crate::reject::Reject;
+pub use crate::telemetry::mcp::Kind;
 
 /// Messages of one array at most.
 const MAX_BATCH: usize = 64;

@@ -27,17 +27,18 @@ use crate::authz::Policy;
 use crate::clock::Ambient;
 use crate::config::backend::UnknownNames;
 use crate::config::route::Kind;
-use crate::forward::{Errand, Forwarder};
+use crate::forward::{Errand, Follow, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Inbound, Request, RequestBody, Response, navigation};
 use crate::issuer::Issuer;
 use crate::listen::Handler;
-use crate::mcp::Message;
 use crate::mcp::edge::{self, Edge};
+use crate::mcp::learned::Learned;
 use crate::mcp::session::{Owner, Sessions};
+use crate::mcp::{self, Message, Tally};
 use crate::oidc::Browser;
 use crate::peer::Conn;
-use crate::reject::Reject;
+use crate::reject::{Code, Fault, Reject};
 use crate::route::{Matched, Table, Target};
 use crate::signing::SigningKeys;
 use crate::telemetry::access::{self, AccessLog};
@@ -60,6 +61,8 @@ pub struct Snapshot {
     pub policy: Policy,
     /// How denials that hide look, by backend in the order of the configuration.
     pub unknown_names: Vec<UnknownNames>,
+    /// What was learned of the backends, in the order of the configuration.
+    pub learned: Vec<Arc<Learned>>,
     /// In which session.
     pub sessions: Sessions,
     /// Send it.
@@ -206,6 +209,7 @@ impl Proxy {
                         let errand = Errand {
                             message: &message,
                             session: None,
+                            follow: None,
                             leave: &leave,
                             trace: flight.trace.as_ref(),
                         };
@@ -260,6 +264,10 @@ impl Proxy {
             .inspect_err(|reject| {
                 docket::session_refused(&self.audit, inbound, &caller, said, reject);
             })?;
+        let learned = snapshot
+            .learned
+            .get(target.route().backend_index)
+            .ok_or_else(Reject::internal)?;
         let docket = Docket::open(&self.audit, inbound, &caller, said).await?;
         let noted = McpSession::of(&self.audit, inbound, &caller, said);
         let permit = match snapshot.policy.decide(caller, target, &flight.message) {
@@ -268,6 +276,7 @@ impl Proxy {
                 if let Some(docket) = docket {
                     docket.denied(&denied).await?;
                 }
+                learned.denied(&flight.message);
                 let (response, rejected) =
                     denied::answer(denied, snapshot, &flight.message, inbound, &parts.headers)?;
                 flight.refused = Some(rejected);
@@ -292,11 +301,16 @@ impl Proxy {
         };
         let request = Request::from_parts(parts, body);
         flight.sent(Instant::now());
+        flight.tally = Tally::begin(learned, &flight.message, None);
         let message = &flight.message;
         let leave = || asked.as_ref().map(|asked| asked.leave(self, message));
         let errand = Errand {
             message,
             session: Some(&session),
+            follow: Some(Follow {
+                learned,
+                tally: flight.tally.as_ref(),
+            }),
             leave: &leave,
             trace: flight.trace.as_ref(),
         };
@@ -307,6 +321,9 @@ impl Proxy {
         flight.answered(Instant::now());
         if let (Some(noted), Ok(response)) = (noted, &sent) {
             noted.answered(&self.audit, response);
+        }
+        if let (Some(tally), Err(reject)) = (&flight.tally, &sent) {
+            tally.end(unanswered(reject));
         }
         sent
     }
@@ -329,6 +346,15 @@ impl Proxy {
                 reject,
             );
         })
+    }
+}
+
+/// What became of requests that got no answer from the backend.
+fn unanswered(reject: &Reject) -> mcp::Kind {
+    match (reject.code(), reject.fault()) {
+        (Code::BackendTimeout, _) => mcp::Kind::Timeout,
+        (_, Fault::Client) => mcp::Kind::Cancelled,
+        _ => mcp::Kind::UpstreamError,
     }
 }
 

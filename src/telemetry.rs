@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod log;
+pub mod mcp;
 pub mod metrics;
 pub mod requests;
 pub mod trace;

@@ -28,15 +28,18 @@ use crate::upstream::Upstream;
 use crate::urls::PublicUrl;
 
 use self::backends::{AssertionKey, assertion_keys, forwarder, upstreams};
+use self::learned::Known;
 use self::providers::Providers;
 
 mod backends;
+mod learned;
 mod providers;
 
 /// The parts with a life of their own behind a snapshot.
 pub(super) struct Built {
     pub(super) public_url: PublicUrl,
     upstreams: Vec<Part<Backend, Upstream>>,
+    learned: Vec<Known>,
     providers: Providers,
     sessions: Part<SessionKey, Sessions>,
     server: Option<Part<ServerKey, LastingServer>>,
@@ -176,7 +179,12 @@ pub(super) fn build(
         .iter()
         .map(|route| route.name.as_str())
         .collect();
+    let learned = learned::learned(lasting, config, old.map_or(&[], |old| &old.learned));
     let snapshot = Snapshot {
+        learned: learned
+            .iter()
+            .map(|known| Arc::clone(&known.value))
+            .collect(),
         edge: Edge::new(config, &public_url),
         trusted: TrustedProxies::new(&config.trusted_proxies),
         policy: Policy::compile(config, metrics),
@@ -211,6 +219,7 @@ pub(super) fn build(
         Built {
             public_url,
             upstreams,
+            learned,
             providers,
             sessions,
             server,

@@ -104,6 +104,9 @@ pub struct Allow {
 pub struct Mcp {
     /// Bytes of a request body; more is 413.
     pub max_body: ByteSize,
+    /// Bytes of a list (of tools, prompts, resources) that is filtered for its reader, and of an event that may be one;
+    /// a longer list is 502.
+    pub max_list: ByteSize,
     /// A comment is sent on an event stream that was quiet for this long. `0s` turns it off.
     pub keep_alive: Span,
     /// Longest life of a stream that was opened with a foreign token or an API key.
@@ -126,6 +129,7 @@ impl Default for Mcp {
     fn default() -> Self {
         Self {
             max_body: ByteSize(4 << 20),
+            max_list: ByteSize(8 << 20),
             keep_alive: Span::secs(15),
             max_stream_age: Span::secs(3600),
             preset: Preset::Default,

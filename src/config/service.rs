@@ -15,6 +15,22 @@ pub struct Metrics {
     pub address: String,
     /// Serve `/metrics` on the traffic listeners too.
     pub on_traffic_listener: bool,
+    /// Whether tools are told apart: `known` by the names that the backend lists or the configuration spells out,
+    /// `off` not at all.
+    pub tool_names: ToolNames,
+    /// Names of tools for one backend at most; further ones count as `_other`.
+    pub tool_cap: u32,
+}
+
+/// Whether metrics tell tools apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolNames {
+    /// All tools are `_other`.
+    Off,
+    /// By the names that the backend lists.
+    #[default]
+    Known,
 }
 
 impl Default for Metrics {
@@ -23,6 +39,8 @@ impl Default for Metrics {
             enabled: true,
             address: "127.0.0.1:9090".to_owned(),
             on_traffic_listener: false,
+            tool_names: ToolNames::Known,
+            tool_cap: 200,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
@@ -17,9 +17,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::boundary::Boundary;
 use super::Ends;
+use super::answer::{Events, Pushed};
 use super::legacy::{Rewriter, Rewritten};
 use super::response::Held;
 use crate::http::body::BodyError;
+use crate::mcp;
 use crate::upstream::{CloseReason, Kind, Meters};
 
 /// A comment, which clients ignore (HTML Standard, section 9.2.7 recommends one every 15 seconds or so).
@@ -40,6 +42,8 @@ pub(super) struct Life {
     pub(super) over: Option<BoxFuture<'static, CloseReason>>,
     /// The bytes are encoded (compressed): nothing can be seen in them or put between them.
     pub(super) opaque: bool,
+    /// Looks at the events.
+    pub(super) watch: Option<Events>,
     /// Fires when the process is ending.
     pub(super) drain: CancellationToken,
     /// For metrics.
@@ -64,6 +68,7 @@ pub(super) struct EventStream<B = Incoming, H = Held> {
     over: Option<BoxFuture<'static, CloseReason>>,
     asked_over: Instant,
     opaque: bool,
+    watch: Option<Events>,
     sleep: Pin<Box<Sleep>>,
     drain: CancellationToken,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -110,6 +115,7 @@ where
             over: life.over,
             asked_over: now,
             opaque: life.opaque,
+            watch: life.watch,
             sleep: Box::pin(sleep_until(now + keep_alive.unwrap_or(life.idle))),
             drained: Box::pin(life.drain.clone().cancelled_owned()),
             drain: life.drain,
@@ -122,6 +128,18 @@ where
 
     fn end(&mut self, reason: CloseReason) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.ended = Some(reason);
+        if let Some(watch) = &self.watch {
+            match reason {
+                CloseReason::Backend => watch.end(),
+                CloseReason::Idle => watch.fail(mcp::Kind::Timeout),
+                CloseReason::Error => watch.fail(mcp::Kind::UpstreamError),
+                CloseReason::Client
+                | CloseReason::MaxAge
+                | CloseReason::TokenExpired
+                | CloseReason::Revoked
+                | CloseReason::Drain => watch.fail(mcp::Kind::Cancelled),
+            }
+        }
         if let Some(held) = self.held.take()
             && reason == CloseReason::Backend
         {
@@ -131,9 +149,21 @@ where
     }
 
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.ended = Some(CloseReason::Error);
-        self.held = None;
+        let _ = self.end(CloseReason::Error);
         Poll::Ready(Some(Err(error)))
+    }
+
+    /// What was still held back when the backend's stream ended.
+    fn watched_rest(&mut self, rest: Bytes) -> Bytes {
+        let Some(watch) = &mut self.watch else {
+            return rest;
+        };
+        let mut out = match watch.push(rest) {
+            Pushed::Given(bytes) => BytesMut::from(bytes),
+            Pushed::Held | Pushed::Refused => BytesMut::new(),
+        };
+        out.extend_from_slice(&watch.rest());
+        out.freeze()
     }
 
     /// Hands a piece to the client, up to the end of the present event when the stream is to end there.
@@ -248,10 +278,14 @@ where
                 // Trailers are handed on in neither direction.
                 Some(Ok(Err(_trailers))) => continue,
                 Some(Err(error)) => return this.fail(error.into()),
-                None => match this.endpoint.take().map(Rewriter::into_rest) {
-                    Some(rest) if !rest.is_empty() => return this.give(rest),
-                    _ => return this.end(CloseReason::Backend),
-                },
+                None => {
+                    let rest = this.endpoint.take().map(Rewriter::into_rest);
+                    let rest = this.watched_rest(rest.unwrap_or_default());
+                    if rest.is_empty() {
+                        return this.end(CloseReason::Backend);
+                    }
+                    return this.give(rest);
+                }
             };
             let now = Instant::now();
             this.last_received = now;
@@ -271,22 +305,31 @@ where
                 // connections that carry many such frames.
                 continue;
             }
-            let Some(rewriter) = &mut this.endpoint else {
-                return this.give(data);
-            };
-            match rewriter.push(&data) {
-                Rewritten::Held => {}
-                Rewritten::Released(bytes) => return this.give(bytes),
-                Rewritten::Done(bytes) => {
+            let data = match this.endpoint.as_mut().map(|rewriter| rewriter.push(&data)) {
+                None => data,
+                Some(Rewritten::Held) => continue,
+                Some(Rewritten::Released(bytes)) => bytes,
+                Some(Rewritten::Done(bytes)) => {
                     this.endpoint = None;
-                    return this.give(bytes);
+                    bytes
                 }
-                Rewritten::Refused(why) => {
+                Some(Rewritten::Refused(why)) => {
                     tracing::warn!(
                         reason = why,
                         "A backend's `endpoint` event cannot be handed on."
                     );
                     return this.fail("the backend's endpoint event cannot be handed on".into());
+                }
+            };
+            let Some(watch) = &mut this.watch else {
+                return this.give(data);
+            };
+            match watch.push(data) {
+                Pushed::Given(bytes) => return this.give(bytes),
+                Pushed::Held => {}
+                Pushed::Refused => {
+                    tracing::warn!("A list that cannot be filtered was cut off.");
+                    return this.fail("a list cannot be filtered".into());
                 }
             }
         }

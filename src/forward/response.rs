@@ -1,28 +1,33 @@
 //! Answers of backends: what belongs to our origin or to one connection is taken out, the rest is relayed.
 
+mod head;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_LENGTH, ETAG};
+use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::head::{clean, sandbox};
+use self::head::{is_encoded, is_event_stream};
+use super::answer::{Json, Look};
 use super::events::{EventStream, Life};
 use super::legacy::Rewriter;
-use super::request::{HeadRules, REQUEST_ID};
+use super::request::HeadRules;
 use super::{Ends, Leaves, chain};
 use crate::config::route::Mcp;
 use crate::http::body::{BodyError, IdleTimer, Upload, UploadState};
-use crate::http::cookie::CookieNames;
-use crate::http::headers::{connection_listed, is_hop_by_hop, is_not_the_backends};
 use crate::http::{Body, Inbound, Response};
+use crate::mcp::Kind;
 use crate::mcp::session::{InUse, Passage};
 use crate::reject::{Code, Fault, Reject};
 use crate::revocation::Revocations;
@@ -49,10 +54,45 @@ pub(super) struct Relayed<'a> {
     pub(super) endpoint: Option<Rewriter>,
     pub(super) sandboxed: bool,
     pub(super) is_mcp: bool,
+    pub(super) look: Option<Look>,
 }
 
-/// Relays an answer: status and body as they are, the head without what is not the backend's to say.
-pub(super) fn relay(
+impl Relayed<'_> {
+    /// Whether the answer has to be whole before any of it is handed on.
+    fn withholds(&self, answer: &Answer) -> bool {
+        let head = &answer.response;
+        self.look
+            .as_ref()
+            .is_some_and(|look| look.withholds(head.status()))
+            && !is_event_stream(head.headers())
+            && !head.body().is_end_stream()
+    }
+}
+
+/// How an answer is relayed.
+pub(super) enum Relay<'a> {
+    /// It goes on as it comes.
+    Now(Result<Response, Reject>),
+    /// It has to be whole first. Boxed: seldom taken, and it would make room for itself in every request's task.
+    Later(BoxFuture<'a, Result<Response, Reject>>),
+}
+
+/// Relays an answer: status and body as they are, the head without what is not the backend's to say, and lists without
+/// what their reader may not see.
+pub(super) fn relay<'a>(
+    answer: Answer,
+    relayed: Relayed<'a>,
+    rules: &'a HeadRules,
+    inbound: &'a Inbound,
+) -> Relay<'a> {
+    if relayed.withholds(&answer) {
+        Relay::Later(Box::pin(filter(answer, relayed, rules, inbound)))
+    } else {
+        Relay::Now(pass(answer, relayed, rules, inbound))
+    }
+}
+
+fn pass(
     answer: Answer,
     mut relayed: Relayed<'_>,
     rules: &HeadRules,
@@ -62,6 +102,100 @@ pub(super) fn relay(
         response, lease, ..
     } = answer;
     let (mut head, body) = response.into_parts();
+    clean_head(&mut head, &relayed, rules, inbound)?;
+    if head.status != StatusCode::OK {
+        relayed.endpoint = None;
+    }
+
+    let body = if body.is_end_stream() {
+        give_back(lease, relayed.upload.as_ref());
+        if let Some(json) = relayed.look.and_then(|look| look.json(head.status)) {
+            json.end();
+        }
+        Body::Empty
+    } else if is_event_stream(&head.headers) {
+        head.headers
+            .insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        // Comments come in between, and lists may become shorter.
+        head.headers.remove(CONTENT_LENGTH);
+        let opaque = is_encoded(&head.headers);
+        events(body, lease, relayed, opaque)
+    } else {
+        plain(body, lease, relayed, head.status)?
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Relays an answer with lists, without what its reader may not see. It is whole before any of it is handed on, for
+/// what cannot be filtered is not handed on at all.
+async fn filter(
+    answer: Answer,
+    mut relayed: Relayed<'_>,
+    rules: &HeadRules,
+    inbound: &Inbound,
+) -> Result<Response, Reject> {
+    let Answer {
+        response, lease, ..
+    } = answer;
+    let (mut head, mut body) = response.into_parts();
+    clean_head(&mut head, &relayed, rules, inbound)?;
+    let Some(look) = relayed.look.take() else {
+        return Err(Reject::internal().because("an answer was withheld that nobody looks at"));
+    };
+    let idle = relayed.upstream.timeouts().body_idle.0;
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame())
+            .await
+            .map_err(|_| silent())?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| broken(chain(&error)))?;
+        if let Ok(data) = frame.into_data() {
+            if whole.len() + data.len() > look.limit() {
+                return Err(unfiltered("it is longer than mcp.max_list"));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    give_back(lease, relayed.upload.as_ref());
+    let whole = whole.freeze();
+    let filtered = look
+        .filter(&whole)
+        .map_err(|error| unfiltered(error.to_string()))?;
+    if let Some(mut json) = look.json(head.status) {
+        // It is withheld, so nothing of it can come unasked.
+        let _ = json.push(&whole);
+        json.end();
+    }
+    let body = match filtered {
+        None => whole,
+        Some(filtered) => {
+            for name in OF_THE_BYTES {
+                head.headers.remove(name);
+            }
+            Bytes::from(filtered)
+        }
+    };
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok(Response::from_parts(head, Body::full(body)))
+}
+
+/// What speaks of the very bytes of an answer, and is no longer true when some were taken out.
+const OF_THE_BYTES: [HeaderName; 5] = [
+    ETAG,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+fn clean_head(
+    head: &mut http::response::Parts,
+    relayed: &Relayed<'_>,
+    rules: &HeadRules,
+    inbound: &Inbound,
+) -> Result<(), Reject> {
     clean(&mut head.headers, &rules.cookies, inbound, relayed.is_mcp);
     if relayed.sandboxed {
         sandbox(&mut head.headers);
@@ -71,109 +205,16 @@ pub(super) fn relay(
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(broken("the backend switched protocols without being asked"));
     }
-
-    if head.status != StatusCode::OK {
-        relayed.endpoint = None;
+    let must_be_plain = relayed
+        .look
+        .as_ref()
+        .is_some_and(|look| look.must_be_plain(head.status));
+    if must_be_plain && is_encoded(&head.headers) {
+        return Err(unfiltered(
+            "it is encoded, though nothing but identity was accepted",
+        ));
     }
-
-    let body = if body.is_end_stream() {
-        give_back(lease, relayed.upload.as_ref());
-        Body::Empty
-    } else if is_event_stream(&head.headers) {
-        head.headers
-            .insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        let opaque = head
-            .headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|encoding| encoding != "identity");
-        events(body, lease, relayed, opaque)
-    } else {
-        plain(body, lease, relayed)?
-    };
-    Ok(Response::from_parts(head, body))
-}
-
-/// Takes out of an answer's head what means one connection only, and what speaks for our origin; on `mcp` routes also
-/// who may read across origins, which is answered at the edge, and only once.
-pub(super) fn clean(headers: &mut HeaderMap, ours: &CookieNames, inbound: &Inbound, is_mcp: bool) {
-    // One pass over the few that are there, rather than a look for each that might be.
-    let listed = connection_listed(headers);
-    for name in &listed {
-        headers.remove(name.as_str());
-    }
-    let not_theirs = |name: &&HeaderName| {
-        is_hop_by_hop(name.as_str())
-            || is_not_the_backends(name.as_str())
-            || is_mcp && is_cors(name.as_str())
-    };
-    let gone: Vec<HeaderName> = headers.keys().filter(not_theirs).cloned().collect();
-    for name in gone {
-        headers.remove(name);
-    }
-    if headers.contains_key(SET_COOKIE) {
-        drop_our_cookies(headers, ours);
-    }
-    if let Ok(id) = HeaderValue::from_bytes(&inbound.id.hex()) {
-        headers.insert(REQUEST_ID, id);
-    }
-}
-
-/// The answers of the CORS protocol (Fetch standard, section 3.3.3).
-fn is_cors(name: &str) -> bool {
-    matches!(
-        name.strip_prefix("access-control-"),
-        Some(
-            "allow-origin"
-                | "allow-credentials"
-                | "allow-headers"
-                | "allow-methods"
-                | "expose-headers"
-                | "max-age"
-        )
-    )
-}
-
-fn drop_our_cookies(headers: &mut HeaderMap, ours: &CookieNames) {
-    let is_ours = |value: &HeaderValue| {
-        let name = value
-            .as_bytes()
-            .split(|byte| matches!(byte, b'=' | b';'))
-            .next()
-            .unwrap_or_default();
-        std::str::from_utf8(name.trim_ascii()).is_ok_and(|name| ours.is_ours(name))
-    };
-    if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
-        return;
-    }
-    let kept: Vec<HeaderValue> = headers
-        .get_all(SET_COOKIE)
-        .iter()
-        .filter(|value| !is_ours(value))
-        .cloned()
-        .collect();
-    headers.remove(SET_COOKIE);
-    for value in kept {
-        headers.append(SET_COOKIE, value);
-    }
-}
-
-/// A backend's page shares our origin: sandboxed, its scripts cannot act as ours. A further policy beside the
-/// backend's own; browsers enforce all of them.
-pub(super) fn sandbox(headers: &mut HeaderMap) {
-    headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    const NAME: &[u8] = b"text/event-stream";
-    headers
-        .get(CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .is_some_and(|value| {
-            value
-                .get(..NAME.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(NAME))
-                && matches!(value.get(NAME.len()), None | Some(b';' | b' ' | b'\t'))
-        })
+    Ok(())
 }
 
 fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> Body {
@@ -191,6 +232,7 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
                 .boxed()
         }),
         opaque,
+        watch: relayed.look.filter(|_| !opaque).map(Look::events),
         drain: relayed.drain.clone(),
         kind: relayed.kind,
         meters: meters.clone(),
@@ -209,7 +251,13 @@ fn events(body: Incoming, lease: Lease, relayed: Relayed<'_>, opaque: bool) -> B
     ))
 }
 
-fn plain(mut body: Incoming, lease: Lease, relayed: Relayed<'_>) -> Result<Body, Reject> {
+fn plain(
+    mut body: Incoming,
+    lease: Lease,
+    relayed: Relayed<'_>,
+    status: StatusCode,
+) -> Result<Body, Reject> {
+    let mut watch = relayed.look.and_then(|look| look.json(status));
     let mut first = None;
     if body
         .size_hint()
@@ -224,7 +272,15 @@ fn plain(mut body: Incoming, lease: Lease, relayed: Relayed<'_>) -> Result<Body,
             Some(Some(Err(error))) => return Err(broken(chain(&error))),
             Some(None) | None => {}
         }
+        if let (Some(watch), Some(first)) = (&mut watch, &first) {
+            watch
+                .push(first)
+                .map_err(|error| unfiltered(error.to_string()))?;
+        }
         if body.is_end_stream() {
+            if let Some(watch) = &watch {
+                watch.end();
+            }
             give_back(lease, relayed.upload.as_ref());
             return Ok(first.map_or(Body::Empty, Body::full));
         }
@@ -236,11 +292,12 @@ fn plain(mut body: Incoming, lease: Lease, relayed: Relayed<'_>) -> Result<Body,
         _session: None,
     };
     let timer = IdleTimer::new(relayed.upstream.timeouts().body_idle.0);
-    Ok(Body::streamed(Relay {
+    Ok(Body::streamed(Plain {
         first,
         body,
         held: Some(held),
         timer,
+        watch: watch.map(Box::new),
     }))
 }
 
@@ -250,6 +307,25 @@ fn broken(because: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
         Code::BackendFailed,
         Fault::Backend,
         "The server behind this address broke off its answer. It may have seen the request.",
+    )
+    .because(because)
+}
+
+fn silent() -> Reject {
+    Reject::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        Code::BackendTimeout,
+        Fault::Backend,
+        "The server behind this address paused for too long inside its answer.",
+    )
+}
+
+fn unfiltered(because: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
+    Reject::new(
+        StatusCode::BAD_GATEWAY,
+        Code::BackendFailed,
+        Fault::Backend,
+        "The server's answer has a list that could not be filtered for you, so it was not handed on. Tell whoever runs the server.",
     )
     .because(because)
 }
@@ -279,22 +355,45 @@ impl Held {
 }
 
 /// A plain answer on its way, with a bound on the backend's silence.
-struct Relay {
+struct Plain {
     first: Option<Bytes>,
     body: Incoming,
     held: Option<Held>,
     timer: IdleTimer,
+    watch: Option<Box<Json>>,
 }
 
-impl Relay {
+impl Plain {
+    /// Looks at a piece; an error when it must not be handed on.
+    fn watch(&mut self, piece: &[u8]) -> Result<(), BodyError> {
+        let Some(watch) = &mut self.watch else {
+            return Ok(());
+        };
+        watch.push(piece).map_err(|error| {
+            tracing::warn!(reason = %error, "an answer was cut off");
+            self.fail(Kind::UpstreamError);
+            error.into()
+        })
+    }
+
+    fn fail(&mut self, kind: Kind) {
+        self.held = None;
+        if let Some(watch) = &self.watch {
+            watch.fail(kind);
+        }
+    }
+
     fn finish(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.end();
+        }
         if let Some(held) = self.held.take() {
             held.finish();
         }
     }
 }
 
-impl HttpBody for Relay {
+impl HttpBody for Plain {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -310,7 +409,7 @@ impl HttpBody for Relay {
             let frame = match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending if this.timer.poll(cx).is_ready() => {
-                    this.held = None;
+                    this.fail(Kind::Timeout);
                     return Poll::Ready(Some(Err(
                         "the backend paused for too long inside its answer".into(),
                     )));
@@ -323,13 +422,16 @@ impl HttpBody for Relay {
                 Some(Ok(Ok(data))) if data.is_empty() => continue,
                 Some(Ok(Ok(data))) => {
                     this.timer.touch();
+                    if let Err(error) = this.watch(&data) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
                     if this.body.is_end_stream() {
                         this.finish();
                     }
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
                 Some(Err(error)) => {
-                    this.held = None;
+                    this.fail(Kind::UpstreamError);
                     Poll::Ready(Some(Err(error.into())))
                 }
                 // Trailers are handed on in neither direction, and are the end.

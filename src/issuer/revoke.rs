@@ -18,7 +18,8 @@ pub(super) async fn answer(desk: &TokenDesk, inbound: &Inbound, request: Request
     }
     let outcome = async {
         let form = token::read(&head.headers, body).await?;
-        let client = token::authenticated(&desk.clients, &head.headers, &form, inbound.client).await?;
+        let client =
+            token::authenticated(&desk.clients, &head.headers, &form, inbound.client).await?;
         let token = form
             .secret("token")
             .ok_or(OAuthError::invalid_request("token is missing"))?;

@@ -12,6 +12,7 @@ use crate::authn::Authn;
 use crate::authz::{Denied, Refusal, Stage};
 use crate::config::backend::UnknownNames;
 use crate::http::{Body, Inbound, Response, respond};
+use crate::mcp::learned::UnknownStyle;
 use crate::mcp::{Call, Era, Message};
 use crate::reject::{Code, Fault, Reject};
 use crate::telemetry::access::Rejected;
@@ -57,11 +58,7 @@ pub(super) fn answer(
         Denied::Call(refusal) => refusal,
         other => return Err(reject(other, &snapshot.authn)),
     };
-    let style = snapshot
-        .unknown_names
-        .get(refusal.target.route().backend_index)
-        .copied()
-        .unwrap_or_default();
+    let style = style(snapshot, refusal.target.route().backend_index);
     let told = Told {
         refusal: &refusal,
         style,
@@ -86,6 +83,18 @@ fn reads_answers(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.to_ascii_lowercase().contains("application/json"))
+}
+
+/// How the backend answers for names that it does not know: as the configuration says, else as was seen, else as the
+/// specification has it.
+fn style(snapshot: &Snapshot, backend: usize) -> UnknownNames {
+    match snapshot.unknown_names.get(backend) {
+        Some(said @ (UnknownNames::Error | UnknownNames::Result)) => *said,
+        Some(UnknownNames::Auto) | None => match snapshot.learned.get(backend) {
+            Some(learned) if learned.style() == UnknownStyle::Result => UnknownNames::Result,
+            _ => UnknownNames::Error,
+        },
+    }
 }
 
 /// All that an answer is made of.

@@ -35,6 +35,7 @@ pub(super) fn record(inbound: Inbound, head: &Parts, status: StatusCode, log: &A
         client_id: None,
         mcp_method: None,
         mcp_name: None,
+        mcp_verdict: None,
         rejected: None,
         bytes_in: 0,
         https: inbound.https,

@@ -11,10 +11,11 @@ use crate::authn::{Caller, Credential};
 use crate::claims::Claims;
 use crate::http::pages::Account;
 use crate::http::{Inbound, Request};
-use crate::mcp::Message;
 use crate::mcp::edge::Origin;
+use crate::mcp::{Message, Tally};
 use crate::route::{Route, Target};
 use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
+use crate::telemetry::mcp::Verdict;
 use crate::telemetry::requests::{RequestMetrics, Row};
 use crate::telemetry::trace::{Trace, Traces};
 
@@ -26,6 +27,8 @@ pub(super) struct Flight {
     /// What was refused within the protocol: the answer's status does not tell.
     pub(super) refused: Option<Rejected>,
     pub(super) bytes_in: u64,
+    /// What becomes of the requests of the message.
+    pub(super) tally: Option<Arc<Tally>>,
     pub(super) route: Option<Arc<Route>>,
     row: Option<Row>,
     head: Option<Head>,
@@ -77,6 +80,7 @@ impl Flight {
             origin: None,
             refused: None,
             bytes_in: 0,
+            tally: None,
             route: None,
             row: None,
             head: Some(head),
@@ -192,6 +196,7 @@ impl Flight {
             client_id: self.client_id.take(),
             mcp_method: call.and_then(|call| call.method.clone()),
             mcp_name: call.and_then(|call| call.name().map(Box::from)),
+            mcp_verdict: self.tally.take().map(|tally| tally as Arc<dyn Verdict>),
             rejected,
             bytes_in: self.bytes_in,
             https: self.inbound.https,

@@ -21,6 +21,7 @@ use crate::ids::RequestId;
 use crate::peer::Conn;
 use crate::reject::{Code, Fault};
 use crate::route::Route;
+use crate::telemetry::mcp::Verdict;
 use crate::telemetry::trace::Trace;
 
 /// What one request's line says. Filled while the request is on its way.
@@ -60,6 +61,8 @@ pub struct Record {
     pub mcp_method: Option<Box<str>>,
     /// Tool, prompt or resource name.
     pub mcp_name: Option<Box<str>>,
+    /// What becomes of the requests of the message.
+    pub mcp_verdict: Option<Arc<dyn Verdict>>,
     /// Why the request went no further.
     pub rejected: Option<Rejected>,
     /// Bytes of the request's body, as far as they are known.
@@ -147,6 +150,7 @@ mod tests_support {
             client_id: None,
             mcp_method: None,
             mcp_name: None,
+            mcp_verdict: None,
             rejected: None,
             bytes_in: 0,
             https: false,

@@ -16,3 +16,4 @@ pub(crate) mod parts;
 pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod scripted;

@@ -60,6 +60,7 @@ fn stream(
         }),
         over: None,
         opaque: false,
+        watch: None,
         drain: CancellationToken::new(),
         kind: Kind::SseGet,
         meters: Arc::new(Meters::for_test(&Metrics::new())),

@@ -10,17 +10,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::authn::{Caller, Identity};
-use crate::authz::Permit;
+use crate::authz::{Permit, Policy};
 use crate::claims::Claims;
 use crate::clock::Ambient;
 use crate::config::Config;
 use crate::config::oidc::ClaimMap;
-use crate::forward::{Assertions, Errand, Forwarder};
+use crate::forward::{Assertions, Errand, Follow, Forwarder};
 use crate::http::inbound::TrustedProxies;
 use crate::http::{Body, Inbound, Request, RequestBody, Response};
 use crate::ids::Subject;
 use crate::keys::KeyRing;
-use crate::mcp::Message;
+use crate::mcp::learned::Learned;
+use crate::mcp::{Message, Tally};
 use crate::peer::{Conn, Peer, TokenMemo};
 use crate::revocation::Revocations;
 use crate::route::{Matched, Table};
@@ -133,6 +134,7 @@ impl Front {
             drain.clone(),
         ));
         let table = Arc::new(Table::compile(&config, &public));
+        let judges = Arc::new(Judges::of(&config, &metrics));
         let trusted = TrustedProxies::new(&config.trusted_proxies);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -140,8 +142,12 @@ impl Front {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
-                let (forwarder, table, trusted) =
-                    (forwarder.clone(), table.clone(), trusted.clone());
+                let (forwarder, table, trusted, judges) = (
+                    forwarder.clone(),
+                    table.clone(),
+                    trusted.clone(),
+                    judges.clone(),
+                );
                 let conn = Arc::new(Conn {
                     peer: Peer::Tcp(peer),
                     listener: "test".into(),
@@ -149,7 +155,8 @@ impl Front {
                     memo: TokenMemo::default(),
                 });
                 let service = service_fn(move |request| {
-                    let (forwarder, table) = (forwarder.clone(), table.clone());
+                    let (forwarder, table, judges) =
+                        (forwarder.clone(), table.clone(), judges.clone());
                     let inbound = Inbound::new(
                         &Ambient::system(),
                         conn.clone(),
@@ -158,7 +165,7 @@ impl Front {
                     );
                     async move {
                         Ok::<_, std::convert::Infallible>(
-                            handle(&forwarder, &table, inbound, request).await,
+                            handle(&forwarder, &table, &judges, inbound, request).await,
                         )
                     }
                 });
@@ -195,9 +202,29 @@ fn request_headers(request: &http::Request<hyper::body::Incoming>) -> &http::Hea
     request.headers()
 }
 
+/// Rules, where a test has some, and what is learned of the backends.
+struct Judges {
+    policy: Option<Policy>,
+    learned: Vec<Arc<Learned>>,
+}
+
+impl Judges {
+    fn of(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let rules = config.routes.iter().any(|route| !route.tools.is_empty());
+        let learned = |backend: &crate::config::backend::Backend| {
+            Learned::new(metrics, &config.metrics, backend.name.as_str())
+        };
+        Self {
+            policy: rules.then(|| Policy::compile(config, metrics)),
+            learned: config.backends.iter().map(learned).collect(),
+        }
+    }
+}
+
 async fn handle(
     forwarder: &Forwarder,
     table: &Table,
+    judges: &Judges,
     inbound: Inbound,
     request: http::Request<hyper::body::Incoming>,
 ) -> Response {
@@ -209,26 +236,42 @@ async fn handle(
     };
     let is_mcp = target.route().kind == crate::config::route::Kind::Mcp;
     let (head, body) = request.into_parts();
+    let mut message = Message::default();
     let body = if is_mcp {
         match RequestBody::Incoming(body)
             .collect(4 << 20, std::time::Duration::from_secs(5))
             .await
         {
-            Ok(body) => RequestBody::full(body),
+            Ok(body) => {
+                // Many tests post what is no message; it goes on as it is.
+                message = Message::read(&head.headers, &body).unwrap_or_default();
+                RequestBody::full(body)
+            }
             Err(reject) => return refused(&reject),
         }
     } else {
         RequestBody::Incoming(body)
     };
     let request: Request = Request::from_parts(head, body);
-    let message = Message::default();
+    let learned = &judges.learned[target.route().backend_index];
+    let tally = is_mcp
+        .then(|| Tally::begin(learned, &message, None))
+        .flatten();
     let errand = Errand {
         session: None,
         message: &message,
+        follow: is_mcp.then(|| Follow {
+            learned,
+            tally: tally.as_ref(),
+        }),
         trace: None,
         leave: &|| None,
     };
-    let sending = forwarder.send(Permit::for_test(target, caller), &inbound, request, errand);
+    let permit = match &judges.policy {
+        None => Permit::for_test(target, caller),
+        Some(policy) => policy.decide(caller, target, &message).unwrap(),
+    };
+    let sending = forwarder.send(permit, &inbound, request, errand);
     // It lives inside every connection's task, beside everything else that one request needs.
     if size_of_val(&sending) > 3072 {
         let mut response = Response::new(Body::full(format!(

@@ -47,7 +47,7 @@ impl World {
             &AuthorizationServer::default(),
             &config,
             ambient.clone(),
-            crate::audit::Audit::default(),
+            Audit::default(),
         );
         Self {
             clock,

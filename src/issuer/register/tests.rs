@@ -39,14 +39,9 @@ async fn send_from(
         .uri("/oauth2/register")
         .body(RequestBody::full(body.into()))
         .unwrap();
-    let (parts, body) = register(
-        clients,
-        &Audit::default(),
-        &inbound(client),
-        request,
-    )
-    .await
-    .into_parts();
+    let (parts, body) = register(clients, &Audit::default(), &inbound(client), request)
+        .await
+        .into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     (Response::from_parts(parts, Body::Empty), json)

@@ -3,6 +3,7 @@
 use super::{Ending, Record};
 use crate::config::service::LogFormat;
 use crate::reject::Fault;
+use crate::telemetry::mcp::Kind;
 
 /// Appends the line of a record, its newline included.
 pub(super) fn write(out: &mut Vec<u8>, format: LogFormat, record: &Record, ending: Ending) {
@@ -64,6 +65,13 @@ fn json(out: &mut Vec<u8>, record: &Record, ending: Ending) {
     field.optional("auth.client_id", record.client_id.as_deref());
     field.optional("mcp.method", record.mcp_method.as_deref());
     field.optional("mcp.name", record.mcp_name.as_deref());
+    if let Some(verdict) = &record.mcp_verdict {
+        let kind = verdict.worst();
+        field.text("mcp.status", kind.as_str());
+        if let Kind::ProtocolError(code) = kind {
+            field.shown("mcp.error", code);
+        }
+    }
     if let Some(rejected) = &record.rejected {
         field.text("error.code", rejected.code.as_str());
         field.text("error.fault", rejected.fault.as_str());
@@ -95,6 +103,13 @@ fn text(out: &mut Vec<u8>, record: &Record, ending: Ending) {
         ),
         (" mcp=", record.mcp_method.as_deref()),
         (" name=", record.mcp_name.as_deref()),
+        (
+            " status=",
+            record
+                .mcp_verdict
+                .as_ref()
+                .map(|verdict| verdict.worst().as_str()),
+        ),
         (
             " error=",
             record

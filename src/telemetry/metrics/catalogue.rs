@@ -44,6 +44,7 @@ impl Name {
             Self::UpstreamConnect | Self::AuthCallbackDuration | Self::IdpDuration => &CALL,
             Self::TokenValidationDuration => &VALIDATION,
             Self::SessionOperationDuration => &STORE,
+            Self::OperationDuration => &OPERATION,
             _ => return None,
         })
     }
@@ -67,6 +68,10 @@ const VALIDATION: [f64; 12] = [
 ];
 const STORE: [f64; 11] = [
     0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0, 5.0,
+];
+/// As OpenTelemetry's conventions for MCP advise.
+const OPERATION: [f64; 14] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
 /// The kind of a metric.
@@ -92,6 +97,10 @@ catalogue! {
     BackendUp = "mcp_proxy_backend_up", Gauge, ["backend"], "1 while the backend answers at one endpoint at least, 0 while it does not.";
     BackendEndpoints = "mcp_proxy_backend_endpoints", Gauge, ["backend", "state"], "Endpoints of a backend: `healthy`, `unhealthy` by the last check, `ejected` for a while because requests failed, `unknown` before the first look.";
     BackendEjections = "mcp_proxy_backend_ejections_total", Counter, ["backend"], "Endpoints that were left out for a while because requests failed.";
+    StreamEvents = "mcp_proxy_stream_events_total", Counter, ["backend", "direction"], "MCP messages in streams: events to clients (to_client), and messages that clients post (to_backend).";
+    ToolCalls = "mcp_tool_calls_total", Counter, ["tool_name", "status", "backend"], "Calls of tools. Status: ok, tool_error (isError), protocol_error, denied, timeout, upstream_error, cancelled (the client left first), unknown (the answer may have come in another stream); input_required and task are no completed calls. Names are those that the backend lists or the configuration spells out, as many as metrics.tool_cap; others are _other.";
+    OperationDuration = "mcp_server_operation_duration_seconds", Histogram, ["mcp_method_name", "backend", "error_type"], "Time from handing a request on until its answer has passed. No error_type when there was no error.";
+    RpcErrors = "mcp_proxy_jsonrpc_errors_total", Counter, ["backend", "code_class"], "JSON-RPC errors of backends: parse, invalid_request, method_not_found, invalid_params, internal, server (-32000 to -32099), other.";
     BackendHealthChecks = "mcp_proxy_backend_health_checks_total", Counter, ["backend", "result"], "Active health checks.";
     UpstreamDuration = "mcp_proxy_upstream_request_duration_seconds", Histogram, ["backend", "outcome"], "Time from sending a request to a backend until the head of its answer.";
     UpstreamConnect = "mcp_proxy_upstream_connect_duration_seconds", Histogram, ["backend", "tls"], "Time to connect to a backend.";

@@ -20,6 +20,7 @@ use super::{Context, Sink, Trace, Traces};
 use crate::clock::Ambient;
 use crate::config::tracing::Tracing;
 use crate::telemetry::access::{Ending, Record};
+use crate::telemetry::mcp::Kind;
 use crate::telemetry::metrics::VERSION;
 
 /// How long the end of the process waits for the last spans to be taken.
@@ -241,7 +242,14 @@ impl Otlp {
             span.attributes
                 .push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
-        fail(&mut span, facts.error.as_deref());
+        // A tool that failed is an error of the call's (MCP conventions), though the HTTP request is none.
+        let verdict = record.mcp_verdict.as_ref().map(|verdict| verdict.worst());
+        if let Some(Kind::ProtocolError(code)) = verdict {
+            span.attributes
+                .push(KeyValue::new("rpc.response.status_code", code.to_string()));
+        }
+        let verdict = verdict.filter(|kind| kind.is_error()).map(Kind::as_str);
+        fail(&mut span, facts.error.as_deref().or(verdict));
         span
     }
 

@@ -48,7 +48,10 @@ async fn no_secret_gets_into_the_log() {
         let path = world.path();
         world.proxy.stop().await;
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.contains("access.result") || text.contains("6003"), "{text}");
+        assert!(
+            text.contains("access.result") || text.contains("6003"),
+            "{text}"
+        );
         let ours = [
             API_KEY,
             SEED,

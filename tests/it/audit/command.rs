@@ -45,7 +45,10 @@ fn keygen_prints_a_seed_and_its_public_key() {
         .decode(value("seed:"))
         .unwrap();
     let seed: [u8; 32] = seed.try_into().unwrap();
-    assert_eq!(mcp_oidc_proxy::audit::public_key(&seed).unwrap(), value("public:"));
+    assert_eq!(
+        mcp_oidc_proxy::audit::public_key(&seed).unwrap(),
+        value("public:")
+    );
 }
 
 /// The real binary with a log, killed in the middle of its life and started anew.
@@ -75,7 +78,11 @@ async fn calls(process: &Process, count: usize) {
 async fn is_sealed(file: &Path) {
     for _ in 0..600 {
         let text = std::fs::read_to_string(file).unwrap();
-        if text.lines().last().is_some_and(|line| line.contains("log.checkpoint")) {
+        if text
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("log.checkpoint"))
+        {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -127,11 +134,19 @@ async fn a_log_of_a_process_that_was_killed_is_proven_and_a_change_is_found() {
     assert_eq!(code(&verify(&[])), 0, "only a head shows it");
     let output = verify(&["--head", kept]);
     assert_eq!(code(&output), 1);
-    assert!(stdout(&output).contains("the end was cut off"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("the end was cut off"),
+        "{}",
+        stdout(&output)
+    );
     std::fs::write(&file, whole.replacen("robot", "nobot", 1)).unwrap();
     let output = verify(&[]);
     assert_eq!(code(&output), 1);
-    assert!(stdout(&output).contains("was changed"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("was changed"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 async fn ended(mut part: Part) {
@@ -152,5 +167,8 @@ fn wrong_questions_have_codes_of_their_own() {
     assert_eq!(code(&run(&["audit", "verify", other.to_str().unwrap()])), 1);
     // An empty folder proves nothing.
     let empty = tempfile::tempdir().unwrap();
-    assert_eq!(code(&run(&["audit", "verify", empty.path().to_str().unwrap()])), 1);
+    assert_eq!(
+        code(&run(&["audit", "verify", empty.path().to_str().unwrap()])),
+        1
+    );
 }

@@ -99,14 +99,27 @@ async fn fail_closed_forwards_nothing_that_is_not_on_record() {
     let world = World::new("fail_closed").await;
     let refused = world.until_refused(2000).await.expect("one is refused");
     assert_eq!(refused.status, 503);
-    assert_eq!(refused.json()["error"]["data"]["code"], "audit_log_unavailable", "{}", refused.text());
+    assert_eq!(
+        refused.json()["error"]["data"]["code"],
+        "audit_log_unavailable",
+        "{}",
+        refused.text()
+    );
     assert!(!refused.header("retry-after").is_empty());
-    let forwarded = world.backend.seen().iter().filter(|asked| asked.target == "/mcp").count();
+    let forwarded = world
+        .backend
+        .seen()
+        .iter()
+        .filter(|asked| asked.target == "/mcp")
+        .count();
     // Whatever reached the backend is on record.
     let mut decided = 0;
     for _ in 0..200 {
         let records = world.read();
-        decided += records.iter().filter(|record| record["kind"] == "access.decided").count();
+        decided += records
+            .iter()
+            .filter(|record| record["kind"] == "access.decided")
+            .count();
         if decided >= forwarded {
             break;
         }

@@ -26,7 +26,10 @@ fn wrong(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                 wrong(root, target.expect("a definition"), value, at, found);
             }
             "type" => {
-                let types = said.as_array().cloned().unwrap_or_else(|| vec![said.clone()]);
+                let types = said
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_else(|| vec![said.clone()]);
                 if !types.iter().any(|name| is(name.as_str().unwrap(), value)) {
                     found.push(format!("{at}: {value} is no {said}"));
                 }
@@ -38,7 +41,11 @@ fn wrong(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             "minimum" if value.as_f64() < said.as_f64() => {
                 found.push(format!("{at}: {value} is below {said}"));
             }
-            "minLength" if value.as_str().is_some_and(|text| (text.len() as u64) < said.as_u64().unwrap()) => {
+            "minLength"
+                if value
+                    .as_str()
+                    .is_some_and(|text| (text.len() as u64) < said.as_u64().unwrap()) =>
+            {
                 found.push(format!("{at}: {value} is too short"));
             }
             "pattern" => {
@@ -63,7 +70,11 @@ fn wrong(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             }
             "additionalProperties" if *said == json!(false) => {
                 let known = schema["properties"].as_object().unwrap();
-                for name in value.as_object().into_iter().flat_map(serde_json::Map::keys) {
+                for name in value
+                    .as_object()
+                    .into_iter()
+                    .flat_map(serde_json::Map::keys)
+                {
                     if !known.contains_key(name) {
                         found.push(format!("{at}: {name} is unknown"));
                     }
@@ -113,7 +124,9 @@ fn is(name: &str, value: &Value) -> bool {
 }
 
 fn schema(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -215,17 +228,24 @@ fn every_kind_fits_the_schema_of_its_format() {
         let schema = schema(name);
         let records = log(folder.path(), format);
         let kind = |record: &Value| {
-            let found = record.get("kind").or_else(|| record["unmapped"].get("kind"));
+            let found = record
+                .get("kind")
+                .or_else(|| record["unmapped"].get("kind"));
             found.unwrap().as_str().unwrap().to_owned()
         };
         for expected in Kind::ALL {
             assert!(
-                records.iter().any(|record| kind(record) == expected.as_str()),
+                records
+                    .iter()
+                    .any(|record| kind(record) == expected.as_str()),
                 "{expected:?}"
             );
         }
         let repeated = |record: &&Value| {
-            record.get("repeated").or_else(|| record["unmapped"].get("repeated")).is_some()
+            record
+                .get("repeated")
+                .or_else(|| record["unmapped"].get("repeated"))
+                .is_some()
         };
         assert!(records.iter().any(|record| repeated(&record)));
         for record in &records {
@@ -247,7 +267,10 @@ fn activities_of_ocsf_belong_to_their_classes() {
     let folder = tempfile::tempdir().unwrap();
     for record in log(folder.path(), AuditFormat::Ocsf) {
         let number = |key: &str| record[key].as_u64().unwrap();
-        assert_eq!(number("type_uid"), number("class_uid") * 100 + number("activity_id"));
+        assert_eq!(
+            number("type_uid"),
+            number("class_uid") * 100 + number("activity_id")
+        );
         assert_eq!(number("category_uid"), number("class_uid") / 1000);
     }
 }

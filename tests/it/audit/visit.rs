@@ -17,18 +17,31 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
     let (app, tokens) = world.app("ann").await;
     let session = world.initialize(&tokens.access).await;
     let good = world
-        .say(&tokens.access, Some(&session), &call("echo", &json!({ "text": "hello" })))
+        .say(
+            &tokens.access,
+            Some(&session),
+            &call("echo", &json!({ "text": "hello" })),
+        )
         .await;
     assert_eq!(good.status, 200, "{}", good.text());
     let bad = world
-        .say(&tokens.access, Some(&session), &call("forbidden", &json!({})))
+        .say(
+            &tokens.access,
+            Some(&session),
+            &call("forbidden", &json!({})),
+        )
         .await;
     assert!(bad.json().get("error").is_some(), "{}", bad.text());
-    let foreign = world.say(&tokens.access, Some("forged"), &call("echo", &json!({}))).await;
+    let foreign = world
+        .say(&tokens.access, Some("forged"), &call("echo", &json!({})))
+        .await;
     assert_eq!(foreign.status, 404);
     let refreshed = app.refresh(tokens.refresh.as_deref().unwrap()).await;
     let refreshed = Tokens::of(&refreshed);
-    let revoke = app.server["revocation_endpoint"].as_str().unwrap().to_owned();
+    let revoke = app.server["revocation_endpoint"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let given_back = post(&revoke)
         .form(&[
             ("token".to_owned(), refreshed.access.clone()),
@@ -70,7 +83,10 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
     assert_eq!(&log.only("token.refreshed")["who"]["grant"], grant);
     assert_eq!(&log.only("token.revoked")["who"]["grant"], grant);
     let ended = log.only("grant.ended");
-    assert_eq!((&ended["reason"], &ended["who"]["grant"]), (&json!("revoked"), grant));
+    assert_eq!(
+        (&ended["reason"], &ended["who"]["grant"]),
+        (&json!("revoked"), grant)
+    );
     let refused = log.only("token.refused");
     assert_eq!(refused["reason"], "invalid_grant");
     calls_are_on_record(&log, grant);
@@ -78,7 +94,10 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
 
 fn calls_are_on_record(log: &super::world::Log, grant: &Value) {
     let decided = log.about("access.decided", "echo");
-    let decided = decided.iter().find(|record| record["outcome"] == "success").unwrap();
+    let decided = decided
+        .iter()
+        .find(|record| record["outcome"] == "success")
+        .unwrap();
     let result = log.about("access.result", "echo");
     assert_eq!(result.len(), 1);
     assert_eq!(decided["what"]["rule"], "rest");
@@ -102,7 +121,10 @@ fn calls_are_on_record(log: &super::world::Log, grant: &Value) {
     assert!(log.about("access.result", "forbidden").is_empty());
 
     let opened = log.only("mcp.session.opened");
-    assert_eq!(opened["what"]["mcp_session"], decided["what"]["mcp_session"]);
+    assert_eq!(
+        opened["what"]["mcp_session"],
+        decided["what"]["mcp_session"]
+    );
     let refused = log.only("mcp.session.refused");
     assert_eq!(refused["who"]["subject"], "ann");
 }
@@ -118,7 +140,12 @@ async fn signing_out_and_being_revoked_are_on_record() {
         browser.submit(page.form_to("/oauth2/sign_out")).await;
     }
     let whom = json!({ "issuer": world.idp.issuer(), "subject": "ann" }).to_string();
-    let socket = world.proxy.admin().strip_prefix("unix:").unwrap().to_owned();
+    let socket = world
+        .proxy
+        .admin()
+        .strip_prefix("unix:")
+        .unwrap()
+        .to_owned();
     let answer = ask_admin(&socket, "/sessions/revoke", &whom).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let log = world.end().await;
@@ -169,7 +196,10 @@ async fn a_reload_is_on_record_and_cannot_turn_the_log_off() {
     let off = text.replace("  sink: file\n", "");
     let kept = world.proxy.reload_text(&off).await.unwrap();
     assert!(kept.contains(&"audit"), "{kept:?}");
-    let answer = get(&world.proxy.url("/app/y")).header("x-api-key", API_KEY).send().await;
+    let answer = get(&world.proxy.url("/app/y"))
+        .header("x-api-key", API_KEY)
+        .send()
+        .await;
     assert_eq!(answer.status, 200);
     let log = world.end().await;
     let reloaded = log.only("config.reloaded");
@@ -183,7 +213,9 @@ async fn arguments_are_written_by_opt_in_and_without_what_is_secret() {
     let (_, tokens) = world.app("ann").await;
     let session = world.initialize(&tokens.access).await;
     let arguments = json!({ "text": "mail ann@example.com about EMP-77", "password": "hunter2", "city": "Ulm" });
-    let answer = world.say(&tokens.access, Some(&session), &call("echo", &arguments)).await;
+    let answer = world
+        .say(&tokens.access, Some(&session), &call("echo", &arguments))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let log = world.end().await;
     let decided = log.about("access.decided", "echo");

@@ -148,7 +148,10 @@ impl Log {
 
     /// Records of a kind.
     pub(super) fn of(&self, kind: &str) -> Vec<&Value> {
-        self.0.iter().filter(|record| record["kind"] == kind).collect()
+        self.0
+            .iter()
+            .filter(|record| record["kind"] == kind)
+            .collect()
     }
 
     /// The only record of a kind.
