@@ -121,8 +121,7 @@ impl Running {
         )
         .map_err(|error| StartError::Failed(format!("the access log cannot start: {error}")))?;
         let traces = traces::start(&config, &ambient, &metrics)?;
-        let audit = Audit::start(&config.audit, &ambient, &metrics)
-            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        let audit = open_audit(&config, &ambient, &metrics)?;
         let revocations = Revocations::new(Arc::clone(&store), ambient.clone());
         let mcp_sessions = Ledger::new(Arc::clone(&store), ambient.clone());
         let lasting = Arc::new(Lasting {
@@ -169,10 +168,7 @@ impl Running {
             Arc::clone(&lasting.traces),
             lasting.audit.clone(),
         );
-        loaded_now(&lasting, true);
-        lasting
-            .audit
-            .note(Event::ok(Kind::Started).detail(crate::build::VERSION));
+        begun(&lasting);
         lasting.health.set_ready();
         let gone = CancellationToken::new();
         let serving = tokio::spawn({
@@ -323,6 +319,18 @@ impl Running {
         };
         let _ = tokio::task::spawn_blocking(close).await;
     }
+}
+
+fn open_audit(config: &Config, ambient: &Ambient, metrics: &Metrics) -> Result<Audit, StartError> {
+    Audit::start(&config.audit, ambient, metrics)
+        .map_err(|error| StartError::Unavailable(error.to_string()))
+}
+
+/// The first configuration is in force.
+fn begun(lasting: &Lasting) {
+    loaded_now(lasting, true);
+    let started = Event::ok(Kind::Started).detail(crate::build::VERSION);
+    lasting.audit.note(started);
 }
 
 async fn bind_metrics(config: &Config) -> Result<MetricsListener, StartError> {

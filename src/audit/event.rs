@@ -215,6 +215,13 @@ impl Event {
         self
     }
 
+    /// Without what is for eyes only: the reason says it all.
+    #[must_use]
+    pub fn without_detail(mut self) -> Self {
+        self.detail = None;
+        self
+    }
+
     /// By whom.
     #[must_use]
     pub fn by(mut self, who: Who) -> Self {

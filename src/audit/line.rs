@@ -161,8 +161,9 @@ struct Done {
     /// HTTP status of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Of a call: `ok`, `tool_error` (`isError: true`), `protocol_error` (a JSON-RPC error), `http_error`, `cut` (the
-    /// answer did not come to its end).
+    /// Of a call, where it was seen: `ok`, `tool_error` (`isError: true`), `protocol_error` (a JSON-RPC error),
+    /// `input_required`, `task` (both: it goes on), `timeout`, `upstream_error`, `cancelled`, `unknown`; else
+    /// `http_error`, or `cut` (the answer did not come to its end).
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
     /// From the head of the request to the end of the answer, in milliseconds.
@@ -273,7 +274,7 @@ impl What<'_> {
 /// Appends the record up to its last field, open: `hash` and the closing brace follow.
 pub(super) fn write(out: &mut Vec<u8>, event: &Event, at: Timestamp, link: &Link) {
     let (who, place, what) = (&event.who, &event.place, &event.what);
-    let line = Line {
+    let record = Line {
         v: VERSION,
         chain: link.chain,
         seq: link.seq,
@@ -327,7 +328,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event, at: Timestamp, link: &Link
         }),
         log: event.log.as_deref().map(log),
     };
-    put(out, &line);
+    put(out, &record);
     // The brace: the chain closes the line.
     out.pop();
 }

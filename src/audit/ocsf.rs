@@ -153,7 +153,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event, at: Timestamp, link: &Link
         set("dst_endpoint", json!({ "svc_name": backend }));
     }
     of_class(&mut root, &of, event, user);
-    put_closed(out, root, unmapped(event, link));
+    put_closed(out, &root, &unmapped(event, link));
 }
 
 fn metadata(event: &Event, link: &Link) -> Value {
@@ -365,10 +365,10 @@ fn log(log: &Log) -> Value {
 }
 
 /// The object with `unmapped` as its last key, both without their closing braces.
-fn put_closed(out: &mut Vec<u8>, root: Map<String, Value>, unmapped: Map<String, Value>) {
-    put(out, &root);
+fn put_closed(out: &mut Vec<u8>, root: &Map<String, Value>, unmapped: &Map<String, Value>) {
+    put(out, root);
     out.pop();
     out.extend_from_slice(b",\"unmapped\":");
-    put(out, &unmapped);
+    put(out, unmapped);
     out.pop();
 }

@@ -257,9 +257,9 @@ impl Slot {
         };
         if inner.when_full == WhenFull::FailClosed && inner.settled().await.is_err() {
             // It is going to be written all the same, and must not look as if something had been done.
-            taken_back
-                .into_iter()
-                .for_each(|event| admitted.result(event));
+            for event in taken_back {
+                admitted.result(event);
+            }
             return Err(Full);
         }
         Ok(admitted)

@@ -71,18 +71,13 @@ impl Trail {
     /// Writes what became of the calls.
     pub fn end(self, ended: Ended) {
         for (index, decision) in self.calls.into_iter().enumerate() {
-            let failed = ended.status >= 400;
             let outcome = match self.seen.of(index) {
-                _ if failed => Some("http_error"),
                 Some(seen) => Some(seen),
+                None if ended.status >= 400 => Some("http_error"),
                 None if !ended.complete => Some("cut"),
                 None => None,
             };
-            let how = match (ended.status, outcome) {
-                (500.., _) | (_, Some("cut")) => Outcome::Error,
-                (400..500, _) | (_, Some("tool_error" | "protocol_error")) => Outcome::Failure,
-                _ => Outcome::Success,
-            };
+            let how = how(ended.status, outcome);
             let mut event = Event::new(Kind::Result, how)
                 .by(decision.who)
                 .at(decision.place)
@@ -100,5 +95,42 @@ impl Trail {
             }
             self.admitted.result(event);
         }
+    }
+}
+
+/// The outcome of a call by the status of the answer and by what was seen in it.
+fn how(status: u16, outcome: Option<&str>) -> Outcome {
+    match (status, outcome) {
+        (500.., _) | (_, Some("cut" | "timeout" | "upstream_error")) => Outcome::Error,
+        (400..500, _) | (_, Some("tool_error" | "protocol_error" | "cancelled")) => {
+            Outcome::Failure
+        }
+        (_, Some("denied")) => Outcome::Denied,
+        _ => Outcome::Success,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_in_an_answer_counts_more_than_its_status() {
+        for (status, outcome, expected) in [
+            (200, None, Outcome::Success),
+            (200, Some("ok"), Outcome::Success),
+            (200, Some("tool_error"), Outcome::Failure),
+            (200, Some("protocol_error"), Outcome::Failure),
+            (200, Some("cut"), Outcome::Error),
+            (404, Some("http_error"), Outcome::Failure),
+            (502, Some("http_error"), Outcome::Error),
+        ] {
+            assert_eq!(how(status, outcome), expected, "{status} {outcome:?}");
+        }
+        let seen = Outcomes::default();
+        seen.set(1, "ok");
+        seen.set(1, "tool_error");
+        assert_eq!(seen.of(1), Some("tool_error"));
+        assert_eq!(seen.of(0), None);
     }
 }

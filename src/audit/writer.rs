@@ -55,22 +55,14 @@ impl Audit {
             return Ok(Self::default());
         };
         let signer = config.seed().and_then(|seed| Signer::new(&seed));
-        match (&config.file, kind) {
-            (Some(file), SinkKind::File) => {
-                let opened = open_file(file, config, signer, ambient)?;
-                Self::launch(config, opened, ambient, metrics)
-            }
-            _ => {
-                let sink = Sink::other(config, kind)
-                    .map_err(|error| AuditError::Sink(format!("{kind:?}").to_lowercase(), error))?;
-                Self::launch(
-                    config,
-                    Opened::anew(sink, config, signer, ambient),
-                    ambient,
-                    metrics,
-                )
-            }
-        }
+        let opened = if let (Some(file), SinkKind::File) = (&config.file, kind) {
+            open_file(file, config, signer, ambient)?
+        } else {
+            let sink = Sink::other(config, kind)
+                .map_err(|error| AuditError::Sink(format!("{kind:?}").to_lowercase(), error))?;
+            Opened::anew(sink, config, signer, ambient)
+        };
+        Self::launch(config, opened, ambient, metrics)
     }
 
     #[cfg(test)]
@@ -111,7 +103,7 @@ impl Audit {
             .name("audit-log".to_owned())
             .spawn(move || {
                 for event in begins {
-                    writer.add(event);
+                    writer.add(&event);
                 }
                 writer.run(&waiting);
             })
@@ -244,10 +236,10 @@ impl Writer {
                 }
             }
             for event in self.shared.due(self.shared.ambient.now(), end) {
-                self.add(event);
+                self.add(&event);
             }
             if let Some(loss) = self.shared.loss() {
-                self.add(loss);
+                self.add(&loss);
             }
             self.flush();
             if end {
@@ -276,7 +268,7 @@ impl Writer {
     fn take(&mut self, job: Job) -> bool {
         match job {
             Job::Record(event, room) => {
-                self.add(*event);
+                self.add(&event);
                 self.rooms.push(room);
                 false
             }
@@ -289,8 +281,8 @@ impl Writer {
     }
 
     /// Puts a record at the end of the chain.
-    fn add(&mut self, event: Event) {
-        self.append(&event);
+    fn add(&mut self, event: &Event) {
+        self.append(event);
         let is_full = match &self.sink {
             Sink::File(file) => file.is_full(self.pending.rest().len()),
             _ => false,

@@ -162,7 +162,7 @@ pub(super) fn refused(
         if reject.fault() == Fault::Client
             && let Some(reason) = reject.reason()
         {
-            event = event.because(reason.replace(' ', "_"));
+            event = event.because(reason.replace(' ', "_")).without_detail();
         }
         event
     });

@@ -111,7 +111,12 @@ fn what_a_crash_cannot_have_left_is_not_taken_for_one() {
     audit.close();
     let report = verified(std::slice::from_ref(&path));
     assert!(!report.is_intact());
-    assert!(report.findings.iter().any(|finding| finding.line == 6));
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.line == Some(6))
+    );
 }
 
 #[test]

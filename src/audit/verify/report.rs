@@ -51,15 +51,11 @@ pub struct Finding {
     /// In which file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// At which line, from 1; 0 where it is about no line.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub line: u64,
+    /// At which line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// In words.
     pub message: String,
-}
-
-fn is_zero(line: &u64) -> bool {
-    *line == 0
 }
 
 /// Kinds of findings.
@@ -98,6 +94,7 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// `line` is 0 where it is about no line.
     pub(super) fn find(
         &mut self,
         kind: FindingKind,
@@ -109,7 +106,7 @@ impl Report {
             self.findings.push(Finding {
                 kind,
                 file: file.map(|file| file.display().to_string()),
-                line,
+                line: (line > 0).then_some(line),
                 message: message.into(),
             });
         }
@@ -122,8 +119,8 @@ impl Report {
         for finding in &self.findings {
             if let Some(file) = &finding.file {
                 let _ = write!(out, "{file}:");
-                if finding.line > 0 {
-                    let _ = write!(out, "{}:", finding.line);
+                if let Some(line) = finding.line {
+                    let _ = write!(out, "{line}:");
                 }
                 out.push(' ');
             }

@@ -43,7 +43,7 @@ struct Torn {
     line: u64,
     bytes: u64,
     sha256: String,
-    looks_torn: bool,
+    from_crash: bool,
 }
 
 pub(super) fn chain(
@@ -119,7 +119,7 @@ impl Walk<'_> {
                         line: number,
                         bytes: line.len() as u64,
                         sha256: sha256(line),
-                        looks_torn: looks_torn(line),
+                        from_crash: looks_torn(line),
                     });
                 }
             }
@@ -250,7 +250,7 @@ impl Walk<'_> {
             );
         }
         let explained = self.torn.as_ref().is_some_and(|torn| {
-            torn.looks_torn
+            torn.from_crash
                 && log.torn_bytes == Some(torn.bytes)
                 && log.torn_sha256.as_deref() == Some(torn.sha256.as_str())
         });

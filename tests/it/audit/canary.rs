@@ -17,7 +17,7 @@ async fn no_secret_gets_into_the_log() {
         .await;
         let (app, first) = world.app("ann").await;
         let session = world.initialize(&first.access).await;
-        let arguments = json!({ "note": format!("use {} and {}", first.access, API_KEY), "token": "canary-argument" });
+        let arguments = json!({ "note": format!("use {}", first.access), "api_key": API_KEY, "token": "canary-argument" });
         world
             .say(&first.access, Some(&session), &call("echo", &arguments))
             .await;

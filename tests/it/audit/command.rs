@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use base64::Engine;
 use serde_json::Value;
 
 use super::world::{API_KEY, SEED};
@@ -40,7 +41,6 @@ fn keygen_prints_a_seed_and_its_public_key() {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().to_owned()
     };
-    use base64::Engine;
     let seed = base64::engine::general_purpose::STANDARD
         .decode(value("seed:"))
         .unwrap();

@@ -138,7 +138,7 @@ fn log(folder: &Path, format: AuditFormat) -> Vec<Value> {
         file: Some(AuditFile {
             path: path.clone(),
             rotate_size: ByteSize(64 << 10),
-            keep: 1,
+            keep: 0,
             mode: FileMode::default(),
         }),
         signing_key: Some(SecretRef::inline(STANDARD.encode([7; 32]))),

@@ -52,7 +52,7 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
     assert_eq!(given_back.status, 200);
     let late = app.refresh(refreshed.refresh.as_deref().unwrap()).await;
     assert_eq!(late.status, 400);
-    let issuer = world.idp.issuer();
+    let provider = world.idp.issuer();
     let log = world.end().await;
 
     assert_eq!(log.all()[0]["kind"], "log.opened");
@@ -67,8 +67,8 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
     let registered = log.only("client.registered");
     assert_eq!(registered["outcome"], "success");
     let login = log.only("auth.login");
-    assert_eq!(login["who"]["subject"], "ann");
-    assert_eq!(login["who"]["issuer"], issuer);
+    assert_eq!(login["who"]["subject"], "subject-of-ann");
+    assert_eq!(login["who"]["issuer"], provider);
     assert_eq!(login["who"]["email"], "ann@example.com");
     assert_eq!(login["who"]["groups"], json!(["engineering", "on-call"]));
     let created = log.only("session.created");
@@ -78,7 +78,7 @@ async fn a_visit_is_on_record_from_the_first_refusal_to_the_last_call() {
     let issued = log.only("token.issued");
     let grant = &issued["who"]["grant"];
     assert!(grant.is_string());
-    assert_eq!(issued["who"]["subject"], "ann");
+    assert_eq!(issued["who"]["subject"], "subject-of-ann");
     assert_eq!(issued["who"]["credential"], "authorization_code");
     assert_eq!(&log.only("token.refreshed")["who"]["grant"], grant);
     assert_eq!(&log.only("token.revoked")["who"]["grant"], grant);
@@ -126,7 +126,7 @@ fn calls_are_on_record(log: &super::world::Log, grant: &Value) {
         decided["what"]["mcp_session"]
     );
     let refused = log.only("mcp.session.refused");
-    assert_eq!(refused["who"]["subject"], "ann");
+    assert_eq!(refused["who"]["subject"], "subject-of-ann");
 }
 
 #[tokio::test]

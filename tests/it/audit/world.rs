@@ -143,7 +143,8 @@ impl Log {
     }
 
     pub(super) fn text(&self) -> String {
-        self.0.iter().map(|record| format!("{record}\n")).collect()
+        let lines: Vec<String> = self.0.iter().map(Value::to_string).collect();
+        lines.join("\n")
     }
 
     /// Records of a kind.
