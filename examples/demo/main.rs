@@ -52,7 +52,7 @@ async fn demo(once: bool) -> Outcome<()> {
             "another crypto provider is installed already",
         ));
     }
-    let stack = Stack::start(once).await?;
+    let stack = Box::pin(Stack::start(once)).await?;
     let outcome = if once {
         Box::pin(once::run(&stack.addresses)).await
     } else {

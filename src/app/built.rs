@@ -117,6 +117,10 @@ impl<C: Clone + PartialEq, T> Part<C, T> {
 }
 
 /// Builds a snapshot. Nothing is started and nothing old is touched, so a failure changes nothing.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the list of all parts, in the order in which they need each other"
+)]
 pub(super) fn build(
     lasting: &Lasting,
     config: &Config,

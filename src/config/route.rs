@@ -12,6 +12,10 @@ use crate::ids::{BackendName, RouteName};
 /// A path, the backend it leads to, and who may use it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the file, and each says something else"
+)]
 pub struct Route {
     /// `/x` is exactly this path (with or without a final slash); `/x/*` is the subtree; `/*` the whole site.
     pub path: String,

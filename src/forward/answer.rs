@@ -255,8 +255,11 @@ struct Ears {
     /// A list was seen.
     list: bool,
     /// Answers that have come count only when they have been handed on.
-    waits: Option<Vec<(Option<Box<[u8]>>, Kind)>>,
+    waits: Option<Vec<Came>>,
 }
+
+/// The `id` of an answer as it is written, and what it says.
+type Came = (Option<Box<[u8]>>, Kind);
 
 impl Ears {
     fn of(tally: Option<Arc<Tally>>, tools: bool, learned: Arc<Learned>, waits: bool) -> Self {

@@ -125,6 +125,10 @@ pub(super) struct Scanner {
 
 /// Of the present message.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that come in any order and in any combination"
+)]
 struct Facts {
     method: bool,
     result: bool,

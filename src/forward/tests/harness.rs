@@ -254,13 +254,15 @@ async fn handle(
     };
     let request: Request = Request::from_parts(head, body);
     let learned = &judges.learned[target.route().backend_index];
-    let tally = is_mcp
-        .then(|| Tally::begin(learned, &message, None))
-        .flatten();
+    let tally = if is_mcp {
+        Tally::begin(learned, &message, None)
+    } else {
+        None
+    };
     let errand = Errand {
         session: None,
         message: &message,
-        follow: is_mcp.then(|| Follow {
+        follow: is_mcp.then_some(Follow {
             learned,
             tally: tally.as_ref(),
         }),

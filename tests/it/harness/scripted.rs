@@ -103,7 +103,7 @@ pub(crate) fn json_text(body: impl Into<Bytes>) -> Said {
 }
 
 /// An event stream that says what comes through a channel, and ends with it.
-pub(crate) fn stream(pieces: tokio::sync::mpsc::UnboundedReceiver<String>) -> Said {
+pub(crate) fn stream(pieces: tokio::sync::mpsc::Receiver<String>) -> Said {
     let pieces = futures_util::stream::unfold(pieces, |mut pieces| async {
         let piece = pieces.recv().await?;
         Some((Ok(Frame::data(Bytes::from(piece))), pieces))

@@ -179,10 +179,12 @@ async fn who_may_use_more_sees_more() {
 async fn a_list_in_a_batch_is_filtered_too() {
     let backend = Scripted::start(|message| match message {
         Value::Array(all) => json_text(
-            Value::from_iter(all.iter().map(|each| {
-                json!({ "jsonrpc": "2.0", "id": each["id"], "result": { "tools": [tool("x"), tool("a")] } })
-            }))
-            .to_string(),
+            all.iter()
+                .map(|each| {
+                    json!({ "jsonrpc": "2.0", "id": each["id"], "result": { "tools": [tool("x"), tool("a")] } })
+                })
+                .collect::<Value>()
+                .to_string(),
         ),
         one => lists(one, false),
     })

@@ -174,14 +174,14 @@ async fn results_are_counted_in_both_forms() {
 #[tokio::test]
 async fn events_arrive_when_they_are_said() {
     for rules in ["", "tools: [{ match: a }]"] {
-        let (say, said) = mpsc::unbounded_channel();
+        let (say, said) = mpsc::channel(64);
         let said = Mutex::new(Some(said));
         let backend = Scripted::start(move |message| {
             housekeeping(message).unwrap_or_else(|| stream(said.lock().unwrap().take().unwrap()))
         })
         .await;
         let proxy = in_front_of(backend.url(), rules).await;
-        say.send(": begun\n\n".to_owned()).unwrap();
+        say.try_send(": begun\n\n".to_owned()).unwrap();
         let mut answer = post(&proxy.url("/mcp"))
             .header("x-api-key", KEY)
             .rpc(&call("a"))
@@ -192,11 +192,11 @@ async fn events_arrive_when_they_are_said() {
             let event = format!(
                 "data: {{\"method\":\"notifications/progress\",\"params\":{{\"progress\":{step}}}}}\n\n"
             );
-            say.send(event.clone()).unwrap();
+            say.try_send(event.clone()).unwrap();
             assert_eq!(answer.read_until(&event).await, event);
         }
         let event = "data: {\"id\":1,\"result\":{\"isError\":true}}\n\n";
-        say.send(event.to_owned()).unwrap();
+        say.try_send(event.to_owned()).unwrap();
         answer.read_until(event).await;
         // It counts when its answer has passed, not when the stream ends.
         let calls = counted(&proxy, &["mcp_tool_calls_total{"]).await;
@@ -206,7 +206,7 @@ async fn events_arrive_when_they_are_said() {
         );
         if rules.is_empty() {
             // Where nothing is filtered, not even the rest of an event is waited for.
-            say.send("data: ha".to_owned()).unwrap();
+            say.try_send("data: ha".to_owned()).unwrap();
             answer.read_until("data: ha").await;
         }
         drop(say);
@@ -215,14 +215,14 @@ async fn events_arrive_when_they_are_said() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_no_fault_of_the_tools() {
-    let (say, said) = mpsc::unbounded_channel::<String>();
+    let (say, said) = mpsc::channel::<String>(64);
     let said = Mutex::new(Some(said));
     let backend = Scripted::start(move |message| {
         housekeeping(message).unwrap_or_else(|| stream(said.lock().unwrap().take().unwrap()))
     })
     .await;
     let proxy = in_front_of(backend.url(), "tools: [{ match: slow }]").await;
-    say.send(": begun\n\n".to_owned()).unwrap();
+    say.try_send(": begun\n\n".to_owned()).unwrap();
     let mut answer = post(&proxy.url("/mcp"))
         .header("x-api-key", KEY)
         .rpc(&call("slow"))

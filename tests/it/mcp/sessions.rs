@@ -28,7 +28,7 @@ const OTHER_KEY: &str = "key-of-the-other-robot-0002";
 /// Two replicas with one Redis, and a balancer without affinity before them.
 struct Replicas {
     balancer: Balancer,
-    replicas: Vec<Proxy>,
+    proxies: Vec<Proxy>,
     redis: Server,
 }
 
@@ -45,7 +45,7 @@ impl Replicas {
         balancer.replicas(replicas.iter().map(Proxy::port).collect());
         Self {
             balancer,
-            replicas,
+            proxies: replicas,
             redis,
         }
     }
@@ -57,7 +57,7 @@ impl Replicas {
     /// The sum of a metric's lines over both.
     async fn total(&self, line: &str) -> u32 {
         let mut total = 0;
-        for replica in &self.replicas {
+        for replica in &self.proxies {
             let text = get(&replica.metrics()).send().await.text();
             let found = text.lines().find_map(|each| each.strip_prefix(line));
             let value = found.unwrap_or_else(|| panic!("{line} is not in\n{text}"));
@@ -68,7 +68,7 @@ impl Replicas {
 
     fn everybody_served(&self) {
         let seen = self.balancer.seen();
-        for replica in &self.replicas {
+        for replica in &self.proxies {
             let port = replica.port();
             assert!(
                 seen.iter()
