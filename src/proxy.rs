@@ -301,7 +301,7 @@ impl Proxy {
         };
         let request = Request::from_parts(parts, body);
         flight.sent(Instant::now());
-        flight.tally = Tally::begin(learned, &flight.message, None);
+        flight.tally = Tally::begin(learned, &flight.message, flight.observer_of_calls());
         let message = &flight.message;
         let leave = || asked.as_ref().map(|asked| asked.leave(self, message));
         let errand = Errand {

@@ -12,7 +12,7 @@ use crate::claims::Claims;
 use crate::http::pages::Account;
 use crate::http::{Inbound, Request};
 use crate::mcp::edge::Origin;
-use crate::mcp::{Message, Tally};
+use crate::mcp::{self, Message, Tally};
 use crate::route::{Route, Target};
 use crate::telemetry::access::{AccessLog, Observer, Record, Rejected};
 use crate::telemetry::mcp::Verdict;
@@ -139,6 +139,14 @@ impl Flight {
         if let (Some(call), Some(trace)) = (call, &mut self.trace) {
             trace.call(call.trace.as_deref());
         }
+    }
+
+    /// Tells the audit log what becomes of each call.
+    pub(super) fn observer_of_calls(&self) -> Option<mcp::Observer> {
+        let outcomes = self.trail.as_ref()?.outcomes();
+        Some(Box::new(move |outcome| {
+            outcomes.set(outcome.call, outcome.kind.as_str());
+        }))
     }
 
     /// The account of the session, where one decided.
