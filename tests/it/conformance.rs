@@ -17,6 +17,13 @@ use crate::harness::proxy::proxy;
 /// Runs of each way, at most.
 const RUNS: usize = 4;
 
+/// Rules of every kind that permit what the suite does, so that calls are judged and lists are filtered.
+const RULES: &str = r#"allow: { any_user: true }
+tools: [{ match: "never_*", deny: true }, { match: "*", allow: { any_user: true } }]
+prompts: [{ match: "never_*", deny: true }, { match: "*", allow: { any_user: true } }]
+resources: [{ match: "never:*", deny: true }, { match: "*", allow: { any_user: true } }]
+methods: [{ match: "never/*", deny: true }, { match: "*", allow: { any_user: true } }]"#;
+
 /// Scenario to its checks: passed and failed.
 type Results = BTreeMap<String, (u32, u32)>;
 
@@ -30,7 +37,7 @@ async fn compare(backend: &str, revision: &str) {
     let provider = RealProvider::start(&json!({ "access_token_ttl": 3600 })).await;
     let proxy = proxy()
         .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
-        .route("/mcp", backend, "allow: { any_user: true }")
+        .route("/mcp", backend, RULES)
         // The suite opens one session after the other, and ends none.
         .yaml("mcp: { max_sessions_per_user: 0 }")
         .start()
