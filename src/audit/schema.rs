@@ -32,6 +32,15 @@ pub fn native_schema() -> Value {
             version["const"] = super::line::VERSION.into();
         }
     }
+    // What has nothing to say is left out, inside of the parts too.
+    for part in ["Who", "Where", "What", "Done", "LogPart"] {
+        if let Some(part) = schema
+            .pointer_mut(&format!("/$defs/{part}"))
+            .and_then(Value::as_object_mut)
+        {
+            part.remove("required");
+        }
+    }
     schema["required"] = json!([
         "v", "chain", "seq", "time", "prev", "kind", "outcome", "hash"
     ]);

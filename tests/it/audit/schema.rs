@@ -155,6 +155,10 @@ fn log(folder: &Path, format: AuditFormat) -> Vec<Value> {
         for outcome in Outcome::ALL {
             audit.note(Event::new(*kind, outcome));
             audit.note(full(&audit, *kind, outcome));
+            audit.note(Event::new(*kind, outcome).by(Who::client("app")).at(Place {
+                route: Some("sample".into()),
+                ..Place::default()
+            }));
         }
     }
     for _ in 0..30 {
