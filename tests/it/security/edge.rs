@@ -164,10 +164,10 @@ async fn attack_s30_a_body_beyond_the_bound_is_413() {
         post(&world.proxy.url("/mcp"))
             .header("x-api-key", API_KEY)
             .header("content-type", "application/json")
-            .body(format!(
-                "{:<size$}",
-                "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}"
-            ))
+            .body({
+                let ping = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
+                ping.to_owned() + &" ".repeat(size - ping.len())
+            })
             .send()
     };
     assert_eq!(ask(64 << 10).await.status, 200);
