@@ -1,0 +1,13 @@
+# Every shell script of the repository.
+# shellcheck shell=bash
+source "$VERIFY_ROOT/deployments/verify/lib.sh"
+
+mapfile -t scripts < <(git ls-files | while read -r file; do
+  [[ "$file" == *.sh ]] || head -c 60 "$file" | head -n 1 | grep -qE '^#!.*\b(ba)?sh$' || continue
+  printf '%s\n' "$file"
+done)
+if need_deb shellcheck shellcheck; then
+  proof "${#scripts[@]} shell scripts" "shellcheck" shellcheck --external-sources --severity=warning "${scripts[@]}"
+else
+  skip "shell scripts" "shellcheck" "shellcheck is missing"
+fi
