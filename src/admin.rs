@@ -9,4 +9,4 @@ pub use self::control::{Control, ControlBindError, ControlListener};
 pub use self::health::{Check, Health, Status};
 pub(crate) use self::listener::exposition;
 pub use self::listener::{MetricsBindError, MetricsListener};
-pub use self::subjects::{Ended, Open, Subjects};
+pub use self::subjects::{Ended, EndedAll, Open, Subjects};

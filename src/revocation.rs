@@ -19,7 +19,7 @@ pub use self::watch::Watch;
 use self::message::Message;
 use self::watch::Watchers;
 use crate::clock::{Ambient, Timestamp};
-use crate::store::Store;
+use crate::store::{Store, Unavailable};
 
 /// What is spoken of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,9 @@ pub trait Listener: Send + Sync {
     fn heard(&self, name: &Name, news: News);
     /// Messages may have been missed: forget everything.
     fn distrust(&self);
+    /// Everything of everybody is over: forget also what is kept for an outage. [`Self::distrust`] of every
+    /// listener came before.
+    fn ended_all(&self);
 }
 
 /// The news of this installation.
@@ -101,6 +104,19 @@ impl Revocations {
         }
     }
 
+    /// The same for everything of everybody.
+    ///
+    /// # Errors
+    /// The others could not be told. This process has heard of it.
+    pub async fn tell_all_ended(&self) -> Result<(), Unavailable> {
+        self.all_ended();
+        if !self.store.shared() {
+            return Ok(());
+        }
+        let message = Message::AllEnded.write(&self.me);
+        self.store.publish(CHANNEL, &message).await
+    }
+
     /// Whether what is remembered counts: the store is this process's alone, or the heartbeat was heard within 3 s.
     pub fn is_trusted(&self, now: Timestamp) -> bool {
         let heard = self.heard.load(Ordering::Acquire);
@@ -145,6 +161,19 @@ impl Revocations {
         self.watchers.ring(name, news);
     }
 
+    fn all_ended(&self) {
+        let listeners = self.living();
+        // Each believes nothing before any forgets: what is read from then on is read by what is so now.
+        for listener in &listeners {
+            listener.distrust();
+        }
+        for listener in &listeners {
+            listener.ended_all();
+        }
+        self.told.fetch_add(1, Ordering::AcqRel);
+        self.watchers.ring_all_ended();
+    }
+
     /// Messages may have been missed. Until the heartbeat is heard again nothing that is remembered counts.
     fn distrust(&self) {
         self.heard.store(i64::MIN, Ordering::Release);
@@ -185,6 +214,7 @@ impl Revocations {
             Some((from, Message::News(name, news))) if from != &*self.me => {
                 self.deliver(&name, news);
             }
+            Some((from, Message::AllEnded)) if from != &*self.me => self.all_ended(),
             // Beats of others, our own news, and what a later version says.
             _ => {}
         }

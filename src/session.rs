@@ -22,6 +22,7 @@ use crate::store::{Key, Replaced, Store, Stored, Unavailable, records};
 use crate::telemetry::metrics::Metrics;
 
 use self::active::Active;
+use self::everybody::Cutoff;
 use self::flights::Flights;
 use self::lease::Leases;
 use self::record::{LoginFacts, LoginRecord, SessionRecord};
@@ -30,6 +31,7 @@ use self::ticket::LoginId;
 
 mod active;
 mod events;
+mod everybody;
 mod find;
 mod flights;
 mod flow;
@@ -43,6 +45,7 @@ mod seen;
 mod ticket;
 mod turn;
 
+pub use self::everybody::NotEnded;
 pub use self::find::Visit;
 pub use self::flow::{Flow, Flows};
 pub use self::granted::LoginView;
@@ -110,6 +113,7 @@ struct Inner {
     active: Active,
     gauge: Gauge,
     changed: Notify,
+    cutoff: Cutoff,
     revocations: Arc<Revocations>,
 }
 
@@ -142,6 +146,7 @@ impl Sessions {
             flights: Flights::default(),
             active: Active::new(bound),
             changed: Notify::new(),
+            cutoff: Cutoff::new(&keys),
             idle,
             touch_after,
             store,
@@ -286,6 +291,7 @@ impl Sessions {
         }
         let now = inner.ambient.now();
         let mut record = LoginRecord::new(claims, &tokens, before.ends, now);
+        record.created = before.created;
         record.granted = before.granted;
         record.signed_out = before.signed_out;
         record.session_ends = before.session_ends;
@@ -320,7 +326,12 @@ impl Inner {
         };
         let record: Option<LoginRecord> = records::open(&self.logins, &key, &stored);
         let living = record.filter(|record| self.ambient.now() < record.ends);
-        Ok(living.map(|record| (stored.revision, record)))
+        match living {
+            Some(record) if !self.is_cut_off(record.created).await? => {
+                Ok(Some((stored.revision, record)))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn end_login(&self, id: LoginId) -> Result<Option<ProviderTokens>, Unavailable> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ids::Subject;
 use crate::issuer::Grants;
 use crate::secret::Digest;
-use crate::session::Sessions;
+use crate::session::{NotEnded, Sessions};
 use crate::store::Unavailable;
 
 /// Where logins and grants are.
@@ -44,6 +44,15 @@ pub struct Ended {
     pub logins: usize,
     /// Grants of MCP clients.
     pub grants: usize,
+}
+
+/// That everything was ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndedAll {
+    /// Always `everything`.
+    pub ended: &'static str,
+    /// Until when that was made which ended (RFC 3339): a few seconds from now.
+    pub made_until: String,
 }
 
 impl Subjects {
@@ -87,6 +96,20 @@ impl Subjects {
             "an operator ended all that a subject had open"
         );
         Ok(Ended { logins, grants })
+    }
+
+    /// Ends all that anybody has open, on every replica.
+    ///
+    /// # Errors
+    /// See [`NotEnded`]; doing it again does no harm.
+    pub async fn end_everything(&self) -> Result<EndedAll, NotEnded> {
+        let until = self.sessions.end_everything().await?;
+        let made_until = String::from_utf8_lossy(&until.rfc3339()).into_owned();
+        tracing::warn!(%made_until, "an operator ended every session, login and grant");
+        Ok(EndedAll {
+            ended: "everything",
+            made_until,
+        })
     }
 }
 

@@ -26,20 +26,47 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum SessionsCommand {
     /// Print what a person has open: logins with their ends, and the number of grants.
-    List(Whom),
-    /// End all that a person has open, on every replica: logins, browser sessions, grants, streams.
-    Revoke(Whom),
+    List(List),
+    /// End all that a person has open, on every replica: logins, browser sessions, grants, streams. With `--all`, of
+    /// everybody.
+    Revoke(Revoke),
 }
 
-/// Whom it is about, and where to ask.
+/// Whose is shown.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Whom {
+pub(super) struct List {
     /// The person's `sub` at the provider.
     #[arg(long, value_name = "SUB")]
     subject: String,
     /// The provider. Default: `oidc.issuer` of the configuration.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Whose is ended.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Revoke {
+    /// The person's `sub` at the provider.
+    #[arg(long, value_name = "SUB", required_unless_present = "all")]
+    subject: Option<String>,
+    /// The provider. Default: `oidc.issuer` of the configuration.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// End everything of everybody, for an emergency. Everybody has to sign in again, and every app.
+    #[arg(long, requires = "yes", conflicts_with_all = ["subject", "issuer"])]
+    all: bool,
+    /// Yes, end everything of everybody. Needed for `--all`.
+    #[arg(long, requires = "all")]
+    yes: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where it is done.
+#[derive(Clone, Debug, Args)]
+struct Place {
     /// The admin listener of a running proxy: `unix:/path` or `127.0.0.1:9091`. Default: `admin.address` of the
     /// configuration.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "direct")]
@@ -47,6 +74,41 @@ pub(super) struct Whom {
     /// Do it in Redis, with the keys of the configuration; for when no proxy runs. Those that run are told.
     #[arg(long)]
     direct: bool,
+}
+
+/// What is asked.
+#[derive(Debug)]
+enum Question {
+    Open(Subject),
+    End(Subject),
+    EndEverything,
+}
+
+impl SessionsCommand {
+    fn place(&self) -> &Place {
+        match self {
+            Self::List(list) => &list.place,
+            Self::Revoke(revoke) => &revoke.place,
+        }
+    }
+
+    /// `None`: neither the command nor the configuration names the provider.
+    fn question(&self, configured: Option<&str>) -> Option<Question> {
+        let of = |issuer: &Option<String>, subject: &str| {
+            let issuer = issuer.as_deref().or(configured)?;
+            Some(Subject {
+                issuer: issuer.into(),
+                subject: subject.into(),
+            })
+        };
+        match self {
+            Self::List(list) => of(&list.issuer, &list.subject).map(Question::Open),
+            Self::Revoke(revoke) => match &revoke.subject {
+                Some(subject) => of(&revoke.issuer, subject).map(Question::End),
+                None => Some(Question::EndEverything),
+            },
+        }
+    }
 }
 
 /// Why it was not done.
@@ -94,44 +156,32 @@ pub(super) fn run(sources: &Sources, command: &SessionsCommand) -> Exit {
 }
 
 async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value, Failed> {
-    let (SessionsCommand::List(whom) | SessionsCommand::Revoke(whom)) = command;
-    let revoke = matches!(command, SessionsCommand::Revoke(_));
-    // With both named, nothing of the configuration is needed.
-    if let (Some(issuer), Some(admin), false) = (&whom.issuer, &whom.admin, whom.direct) {
-        return ask(admin, &subject(issuer, whom), revoke).await;
+    let place = command.place();
+    // With all named, nothing of the configuration is needed.
+    if let (Some(question), Some(admin)) = (command.question(None), &place.admin) {
+        return ask(admin, &question).await;
     }
     let config = load(sources)
         .map_err(|problems| Failed::Config(problems.to_string()))?
         .config;
-    let issuer = whom
-        .issuer
-        .clone()
-        .or_else(|| config.oidc.as_ref().map(|oidc| oidc.issuer.clone()))
-        .ok_or_else(|| {
-            Failed::Usage("the configuration names no provider; say which with --issuer".to_owned())
-        })?;
-    let subject = subject(&issuer, whom);
-    if whom.direct {
-        return directly(&config, &subject, revoke).await;
+    let issuer = config.oidc.as_ref().map(|oidc| oidc.issuer.as_str());
+    let question = command.question(issuer).ok_or_else(|| {
+        Failed::Usage("the configuration names no provider; say which with --issuer".to_owned())
+    })?;
+    if place.direct {
+        return directly(&config, &question).await;
     }
-    let admin = whom.admin.as_deref().or(config.admin.address.as_deref());
+    let admin = place.admin.as_deref().or(config.admin.address.as_deref());
     let admin = admin.ok_or_else(|| {
         Failed::Usage(
             "no admin listener is configured; set admin.address, name one with --admin, or use --direct with Redis"
                 .to_owned(),
         )
     })?;
-    ask(admin, &subject, revoke).await
+    ask(admin, &question).await
 }
 
-fn subject(issuer: &str, whom: &Whom) -> Subject {
-    Subject {
-        issuer: issuer.into(),
-        subject: whom.subject.as_str().into(),
-    }
-}
-
-async fn directly(config: &Config, subject: &Subject, revoke: bool) -> Result<Value, Failed> {
+async fn directly(config: &Config, question: &Question) -> Result<Value, Failed> {
     if config.sessions.store != StoreKind::Redis {
         return Err(Failed::Usage(
             "the sessions are in the memory of the running proxy; ask it through its admin listener (--admin)"
@@ -142,27 +192,39 @@ async fn directly(config: &Config, subject: &Subject, revoke: bool) -> Result<Va
         .await
         .map_err(|error| Failed::Unavailable(error.to_string()))?;
     let away = |error: crate::store::Unavailable| Failed::Unavailable(error.to_string());
-    let answer = if revoke {
-        serde_json::to_value(subjects.end(subject).await.map_err(away)?)
-    } else {
-        serde_json::to_value(subjects.open(subject).await.map_err(away)?)
+    let answer = match question {
+        Question::Open(subject) => {
+            serde_json::to_value(subjects.open(subject).await.map_err(away)?)
+        }
+        Question::End(subject) => serde_json::to_value(subjects.end(subject).await.map_err(away)?),
+        Question::EndEverything => {
+            let ended = subjects.end_everything().await;
+            let ended = ended.map_err(|error| Failed::Unavailable(error.to_string()))?;
+            serde_json::to_value(ended)
+        }
     };
     answer.map_err(|error| Failed::Refused(error.to_string()))
 }
 
-async fn ask(admin: &str, subject: &Subject, revoke: bool) -> Result<Value, Failed> {
+async fn ask(admin: &str, question: &Question) -> Result<Value, Failed> {
     let stream = connect(admin).await?;
-    let whom = json!({ "issuer": &*subject.issuer, "subject": &*subject.subject });
-    let request = if revoke {
+    let post = |body: Value| {
         http::Request::post("/sessions/revoke")
             .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(whom.to_string())))
-    } else {
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("issuer", &subject.issuer)
-            .append_pair("subject", &subject.subject)
-            .finish();
-        http::Request::get(format!("/sessions?{query}")).body(Full::default())
+            .body(Full::new(Bytes::from(body.to_string())))
+    };
+    let request = match question {
+        Question::Open(subject) => {
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("issuer", &subject.issuer)
+                .append_pair("subject", &subject.subject)
+                .finish();
+            http::Request::get(format!("/sessions?{query}")).body(Full::default())
+        }
+        Question::End(subject) => {
+            post(json!({ "issuer": &*subject.issuer, "subject": &*subject.subject }))
+        }
+        Question::EndEverything => post(json!({ "all": true })),
     };
     let mut request = request.map_err(|error| Failed::Usage(error.to_string()))?;
     request.headers_mut().insert(

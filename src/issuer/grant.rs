@@ -267,8 +267,13 @@ impl Inner {
         let Some(stored) = self.store.get(&key).await? else {
             return Ok(None);
         };
-        let record = records::open(&self.sealer, &key, &stored);
-        Ok(record.map(|record| (stored.revision, record)))
+        let record: Option<Record> = records::open(&self.sealer, &key, &stored);
+        match record {
+            Some(record) if !self.sessions.is_cut_off(record.about.created).await? => {
+                Ok(Some((stored.revision, record)))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn put_new(
@@ -372,6 +377,11 @@ impl crate::revocation::Listener for Inner {
     fn distrust(&self) {
         self.seen.distrust_all();
         self.logins.distrust_all();
+    }
+
+    fn ended_all(&self) {
+        self.seen.forget_all();
+        self.logins.forget_all();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What replicas say to each other: `<who> beat`, `<who> <login|grant> <changed|ended> <id>`.
+//! What replicas say to each other: `<who> beat`, `<who> <session|login|grant> <changed|ended> <id>`, `<who> all ended`.
 
 use super::{Name, News};
 
@@ -9,12 +9,15 @@ pub(super) enum Message {
     Beat,
     /// Something ended or changed.
     News(Name, News),
+    /// Everything of everybody ended.
+    AllEnded,
 }
 
 impl Message {
     pub(super) fn write(&self, from: &str) -> String {
         match self {
             Self::Beat => format!("{from} beat"),
+            Self::AllEnded => format!("{from} all ended"),
             Self::News(name, news) => {
                 let (kind, id) = match name {
                     Name::Session(id) => ("session", id),
@@ -36,6 +39,7 @@ impl Message {
         let from = words.next()?;
         let message = match (words.next()?, words.next(), words.next(), words.next()) {
             ("beat", None, None, None) => Self::Beat,
+            ("all", Some("ended"), None, None) => Self::AllEnded,
             (kind, Some(news), Some(id), None) => {
                 let id = is_id(id).then(|| id.into())?;
                 let name = match kind {
@@ -70,6 +74,7 @@ mod tests {
         let id: std::sync::Arc<str> = "0123456789abcdef0123456789abcdef".into();
         for message in [
             Message::Beat,
+            Message::AllEnded,
             Message::News(Name::Login(id.clone()), News::Changed),
             Message::News(Name::Grant(id), News::Ended),
         ] {
@@ -80,6 +85,7 @@ mod tests {
             "",
             "me",
             "me login ended",
+            "me all changed",
             "me login ended ABC",
             "me policy ended 0123456789abcdef0123456789abcdef",
         ] {

@@ -9,6 +9,7 @@ use crate::store::memory::MemoryStore;
 struct Ears {
     heard: Mutex<Vec<(Name, News)>>,
     distrusted: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 impl Listener for Ears {
@@ -18,6 +19,10 @@ impl Listener for Ears {
 
     fn distrust(&self) {
         self.distrusted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ended_all(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -58,6 +63,11 @@ fn news_of_others_are_delivered_and_ones_own_are_not_heard_twice() {
     assert!(ears.heard.lock().unwrap().is_empty());
     news.heard(&message.write("another"));
     assert_eq!(*ears.heard.lock().unwrap(), [(name, News::Changed)]);
+    for (from, times) in [(&*news.me, 0), ("another", 1)] {
+        news.heard(&Message::AllEnded.write(from));
+        assert_eq!(ears.ended.load(Ordering::Relaxed), times);
+        assert_eq!(ears.distrusted.load(Ordering::Relaxed), times);
+    }
 }
 
 #[test]

@@ -40,6 +40,15 @@ impl Watchers {
         }
     }
 
+    /// Everything that has a name is over.
+    pub(super) fn ring_all_ended(&self) {
+        for (name, bells) in &*self.all() {
+            if name.is_some() {
+                bells.iter().for_each(|bell| bell.ring(News::Ended));
+            }
+        }
+    }
+
     /// News may have been missed: everybody looks again.
     pub(super) fn ring_all(&self) {
         for bell in self.all().values().flatten() {

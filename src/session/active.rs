@@ -31,6 +31,10 @@ impl Active {
         self.lock().remove(&login);
     }
 
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Their number; those that have ended by themselves count until the next [`Self::sweep`].
     pub(super) fn count(&self) -> u64 {
         u64::try_from(self.lock().len()).unwrap_or(u64::MAX)

@@ -21,6 +21,14 @@ impl Listener for Inner {
 
     fn distrust(&self) {
         self.seen.distrust_all();
+        self.cutoff.distrust();
+    }
+
+    fn ended_all(&self) {
+        self.seen.forget_all();
+        self.flights.forget_all();
+        self.active.clear();
+        self.changed.notify_waiters();
     }
 }
 

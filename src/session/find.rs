@@ -90,6 +90,10 @@ impl Inner {
             return Ok(None);
         };
         let (mut record, login) = (opened.session.clone(), &opened.login);
+        if self.is_cut_off(record.created).await? {
+            self.active.remove(id);
+            return Ok(None);
+        }
         if now >= record.ends || now >= login.ends || now.since(record.used) >= self.idle {
             self.active.remove(id);
             return Ok(None);

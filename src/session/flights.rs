@@ -59,6 +59,11 @@ impl Flights {
         self.lock().remove(&login);
     }
 
+    /// The same for everybody.
+    pub(super) fn forget_all(&self) {
+        self.lock().clear();
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()

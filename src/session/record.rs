@@ -28,6 +28,9 @@ pub(super) struct SessionRecord {
 pub(super) struct LoginRecord {
     pub(super) claims: Claims,
     tokens: StoredTokens,
+    /// When the person logged in. A record that does not say is older than any other.
+    #[serde(default = "long_ago")]
+    pub(super) created: Timestamp,
     /// When the record ends at the latest.
     pub(super) ends: Timestamp,
     /// When the provider's tokens should be refreshed.
@@ -86,6 +89,7 @@ impl LoginRecord {
                 id_token: tokens.id_token.as_ref().map(text),
                 provider_session: tokens.provider_session.clone(),
             },
+            created: now,
             ends,
             session_ends: ends,
             granted: false,
@@ -127,6 +131,10 @@ impl Drop for StoredTokens {
     }
 }
 
+fn long_ago() -> Timestamp {
+    Timestamp::from_millis(i64::MIN)
+}
+
 /// A minute before the access token ends, or a fifth of its life if that is shorter. A provider that does not
 /// say when it ends (`expires_in` is only recommended, RFC 6749 section 5.1) is asked every ten minutes.
 fn refresh_due(tokens: &ProviderTokens, now: Timestamp) -> Option<Timestamp> {
@@ -149,6 +157,23 @@ mod tests {
             id_token: None,
             provider_session: None,
         }
+    }
+
+    #[test]
+    fn a_login_that_does_not_say_when_it_began_is_older_than_any_other() {
+        let subject = crate::ids::Subject {
+            issuer: "https://idp.example".into(),
+            subject: "ann".into(),
+        };
+        let map = crate::config::oidc::ClaimMap::default();
+        let claims = Claims::read(subject, serde_json::Map::new(), &map);
+        let now = Timestamp::from_secs(1000);
+        let record = LoginRecord::new(claims, &tokens(None, false), now, now);
+        let mut json = serde_json::to_value(&record).unwrap();
+        let read = |json| serde_json::from_value::<LoginRecord>(json).unwrap();
+        assert_eq!(read(json.clone()).created, now);
+        json.as_object_mut().unwrap().remove("created");
+        assert_eq!(read(json).created, Timestamp::from_millis(i64::MIN));
     }
 
     #[test]

@@ -51,6 +51,9 @@ impl Inner {
         subject: &Subject,
         began: Timestamp,
     ) -> Result<bool, Unavailable> {
+        if self.is_cut_off(began).await? {
+            return Ok(true);
+        }
         let keys = self.marks(subject);
         let found = try_join_all(keys.iter().map(|key| self.store.get(key))).await?;
         Ok(keys.iter().zip(found).any(|(key, stored)| {

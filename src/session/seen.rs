@@ -127,6 +127,14 @@ impl Seen {
         self.entries.remove(&login);
     }
 
+    /// Forgets everything, also for outages.
+    pub(super) fn forget_all(&self) {
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        self.entries.clear();
+    }
+
     /// Events may have been missed: everything is asked for again. The entries stay for an outage of the store.
     pub(super) fn distrust_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);

@@ -1,5 +1,6 @@
 //! Sessions over a store in memory that several replicas share.
 
+mod everybody;
 mod flows;
 mod life;
 mod looks;
@@ -25,6 +26,8 @@ use crate::store::{Outcome, Space};
 struct Shared {
     inner: MemoryStore,
     away: AtomicBool,
+    /// Nothing can be published.
+    mute: AtomicBool,
     reads: AtomicU64,
     /// Every blob that was ever written, with its key and time to live.
     written: std::sync::Mutex<Vec<(String, Bytes, Duration)>>,
@@ -133,6 +136,9 @@ impl Store for Shared {
         pass!(self, self.inner.index_remove(index, member))
     }
     fn publish<'a>(&'a self, channel: &'a str, message: &'a str) -> BoxFuture<'a, Outcome<()>> {
+        if self.mute.load(Ordering::SeqCst) {
+            return ready(Err(Unavailable("mute".into()))).boxed();
+        }
         pass!(self, self.inner.publish(channel, message))
     }
     fn subscribe<'a>(
@@ -166,6 +172,7 @@ impl World {
             store: Arc::new(Shared {
                 inner: MemoryStore::new(&config, ambient.clone()),
                 away: AtomicBool::new(false),
+                mute: AtomicBool::new(false),
                 reads: AtomicU64::new(0),
                 written: std::sync::Mutex::default(),
             }),

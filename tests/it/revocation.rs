@@ -3,6 +3,7 @@
 mod command;
 mod cut;
 mod direct;
+mod everything;
 mod streams;
 mod ticking;
 

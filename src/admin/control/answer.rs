@@ -1,4 +1,5 @@
-//! What the admin listener answers. `GET /sessions?issuer=&subject=`, `POST /sessions/revoke {issuer, subject}`.
+//! What the admin listener answers. `GET /sessions?issuer=&subject=`, `POST /sessions/revoke {issuer, subject}` or
+//! `{all: true}`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::admin::Subjects;
+use crate::admin::{EndedAll, Subjects};
 use crate::audit::{Audit, Event, Kind, Outcome, Who};
 use crate::http::{Body, Response};
 use crate::ids::Subject;
+use crate::session::NotEnded;
 use crate::store::Unavailable;
 
 /// Longest body of a request.
@@ -25,11 +27,25 @@ const MAX_NAME: usize = 2048;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whom a request is about.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Whom {
     issuer: String,
     subject: String,
+}
+
+/// What a request wants to be ended.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    issuer: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// Whose it is.
+enum Whose {
+    Of(Subject),
+    Everybody,
 }
 
 /// Answers one request. `private`: it came over the unix socket, where a `Host` means nothing.
@@ -64,7 +80,12 @@ where
             Err(why) => refuse(StatusCode::BAD_REQUEST, "invalid_request", why),
         },
         ("/sessions/revoke", &Method::POST) => match read(&parts, body).await {
-            Ok(subject) => {
+            Ok(Whose::Everybody) => {
+                let outcome = subjects.end_everything().await;
+                note_all(audit, private, outcome.as_ref().err());
+                ended_all(outcome)
+            }
+            Ok(Whose::Of(subject)) => {
                 let outcome = subjects.end(&subject).await;
                 for kind in [Kind::Revoked, Kind::SessionRevoked] {
                     note(audit, kind, &subject, private, outcome.as_ref().err());
@@ -92,13 +113,31 @@ fn note(audit: &Audit, kind: Kind, whom: &Subject, private: bool, failed: Option
                 .because("session_store_unavailable")
                 .detail(&error.to_string()),
         };
-        let by = if private {
-            "admin_socket"
-        } else {
-            "admin_loopback"
-        };
-        event.by(Who::subject(whom).with_credential(by))
+        event.by(Who::subject(whom).with_credential(by(private)))
     });
+}
+
+/// That an operator ended everything of everybody, or tried to: it may have ended in part.
+fn note_all(audit: &Audit, private: bool, failed: Option<&NotEnded>) {
+    for kind in [Kind::Revoked, Kind::SessionRevoked] {
+        audit.note_with(|_| {
+            let event = match failed {
+                None => Event::ok(kind).because("everybody"),
+                Some(error) => Event::new(kind, Outcome::Error)
+                    .because("session_store_unavailable")
+                    .detail(&error.to_string()),
+            };
+            event.by(Who::default().with_credential(by(private)))
+        });
+    }
+}
+
+fn by(private: bool) -> &'static str {
+    if private {
+        "admin_socket"
+    } else {
+        "admin_loopback"
+    }
 }
 
 /// Browsers say where a page is from; other programs do not. A foreign page that makes a browser ask under a name
@@ -156,7 +195,7 @@ fn checked(whom: Whom) -> Result<Subject, &'static str> {
     })
 }
 
-async fn read<B>(parts: &Parts, body: B) -> Result<Subject, (StatusCode, &'static str)>
+async fn read<B>(parts: &Parts, body: B) -> Result<Whose, (StatusCode, &'static str)>
 where
     B: HttpBody + Send,
     B::Data: Send,
@@ -183,11 +222,34 @@ where
             return Err((StatusCode::REQUEST_TIMEOUT, why));
         }
     };
-    let whom: Whom = serde_json::from_slice(&body).map_err(|_| {
-        let why = "Send an object with `issuer` and `subject`, both texts, and nothing else.";
-        (StatusCode::BAD_REQUEST, why)
-    })?;
-    checked(whom).map_err(|why| (StatusCode::BAD_REQUEST, why))
+    let bad = |why| (StatusCode::BAD_REQUEST, why);
+    let what = "Send an object with `issuer` and `subject`, both texts, or with `all`: true; and nothing else.";
+    match serde_json::from_slice(&body).map_err(|_| bad(what))? {
+        Wish {
+            issuer: Some(issuer),
+            subject: Some(subject),
+            all: false,
+        } => checked(Whom { issuer, subject })
+            .map(Whose::Of)
+            .map_err(bad),
+        Wish {
+            issuer: None,
+            subject: None,
+            all: true,
+        } => Ok(Whose::Everybody),
+        Wish { .. } => Err(bad(what)),
+    }
+}
+
+fn ended_all(outcome: Result<EndedAll, NotEnded>) -> Response {
+    outcome.map_or_else(
+        |error| {
+            tracing::error!(%error, "an operator's wish to end everything was not carried out in full");
+            let why = error.to_string();
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", &why)
+        },
+        |ended| given(Ok(ended)),
+    )
 }
 
 fn given(outcome: Result<impl Serialize, Unavailable>) -> Response {
@@ -219,7 +281,7 @@ fn only(method: &'static str) -> Response {
     response
 }
 
-fn refuse(status: StatusCode, code: &'static str, why: &'static str) -> Response {
+fn refuse(status: StatusCode, code: &'static str, why: &str) -> Response {
     let body = json!({ "error": code, "message": why });
     answer(status, body.to_string().into_bytes())
 }

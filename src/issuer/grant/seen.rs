@@ -99,6 +99,14 @@ impl<V> Seen<V> {
         self.entries.remove(id);
     }
 
+    /// Forgets everything, also for outages.
+    pub(super) fn forget_all(&self) {
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        self.entries.clear();
+    }
+
     /// News may have been missed: everything is asked for again. The entries stay for an outage of the store.
     pub(super) fn distrust_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -134,6 +142,14 @@ mod tests {
         assert!(seen.fresh(&id, at(1)).is_none());
         assert!(seen.in_outage(&id, at(1)).is_some());
         seen.forget(&id);
+        assert!(seen.in_outage(&id, at(1)).is_none());
+
+        // Everything ends, also while it is read.
+        let mark = seen.mark(&id, at(0));
+        seen.remember(&id, &Arc::new(1), mark);
+        seen.forget_all();
+        assert!(seen.in_outage(&id, at(1)).is_none());
+        seen.remember(&id, &Arc::new(1), mark);
         assert!(seen.in_outage(&id, at(1)).is_none());
 
         // News that come while it is read.

@@ -340,6 +340,26 @@ async fn all_grants_of_a_subject_are_ended() {
     assert_eq!(world.grants.end_of(&ann()).await.unwrap(), 0);
 }
 
+#[tokio::test]
+async fn all_grants_of_everybody_are_ended() {
+    let world = World::new();
+    let app = client("one");
+    let (grant, refresh) = world.granted(&app).await;
+    let login = world.login(true).await;
+    let code = world.code(&app, &login).await;
+    assert!(world.lives(&grant).await);
+    let until = world.sessions.end_everything().await.unwrap();
+    assert!(!world.lives(&grant).await);
+    assert!(world.grants.present(&refresh, &app).await.is_err());
+    assert!(world.redeem(&app, &code, |_| {}).await.is_err());
+    assert_eq!(world.grants.count_of(&ann()).await.unwrap(), 0);
+    let rest = until.since(world.ambient.now());
+    world.clock.advance(rest + Duration::from_millis(1));
+    assert!(!world.lives(&grant).await);
+    let (later, _) = world.granted(&app).await;
+    assert!(world.lives(&later).await);
+}
+
 proptest! {
     /// The rule against the words of its definition: a token is good until its successor was presented, and 60 s more.
     #[test]
