@@ -43,7 +43,7 @@ impl Layers {
             let inside_secret = Shape::at(&here).is_some_and(Shape::is_secret);
             match segment {
                 Segment::Key(key) => {
-                    // `{ env }` and `{ file }` exclude each other, so a new source starts from nothing.
+                    // `{ env }`, `{ file }` and the like exclude each other, so a new source starts from nothing.
                     if !node.is_mapping() || inside_secret {
                         *node = Value::Mapping(Mapping::new());
                         self.origins.forget(&here);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -163,8 +164,8 @@ impl JsonSchema for ByteSize {
     }
 }
 
-/// A secret and where it came from. In the file: the text itself, `{ env: NAME }` or `{ file: PATH }` (one
-/// trailing newline is trimmed). It is resolved while the configuration is read, so a missing variable
+/// A secret and where it came from. In the file: the text itself, `{ env: NAME }`, `{ file: PATH }` or
+/// `{ credential: NAME }` (one trailing newline is trimmed). It is resolved while the configuration is read, so a missing variable
 /// or file is reported with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
@@ -180,8 +181,13 @@ pub enum SecretSource {
     /// Read from this environment variable.
     Env(String),
     /// Read from this file.
-    File(std::path::PathBuf),
+    File(PathBuf),
+    /// Read from the file of this name in the folder that systemd gives (`systemd.exec(5)`, `LoadCredential=`).
+    Credential(String),
 }
+
+/// Where systemd says in which folder a service's credentials are (`systemd.exec(5)`).
+pub(crate) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 impl SecretRef {
     /// A secret that was given directly.
@@ -219,6 +225,11 @@ impl Serialize for SecretRef {
                 map.serialize_entry("file", path)?;
                 map.end()
             }
+            SecretSource::Credential(name) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("credential", name)?;
+                map.end()
+            }
         }
     }
 }
@@ -226,11 +237,12 @@ impl Serialize for SecretRef {
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a text, { env: NAME } or { file: PATH }")]
+        #[serde(untagged, expecting = "a text, { env: NAME }, { file: PATH } or { credential: NAME }")]
         enum Form {
             Inline(String),
             Env(EnvForm),
             File(FileForm),
+            Credential(CredentialForm),
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -240,7 +252,12 @@ impl<'de> Deserialize<'de> for SecretRef {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct FileForm {
-            file: std::path::PathBuf,
+            file: PathBuf,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct CredentialForm {
+            credential: String,
         }
         let (source, text) = match Form::deserialize(deserializer)? {
             Form::Inline(text) => (SecretSource::Inline, text),
@@ -252,21 +269,17 @@ impl<'de> Deserialize<'de> for SecretRef {
                     )));
                 }
             },
-            Form::File(FileForm { file }) => match std::fs::read_to_string(&file) {
-                Ok(text) => {
-                    let text = text
-                        .strip_suffix('\n')
-                        .map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t))
-                        .to_owned();
-                    (SecretSource::File(file), text)
-                }
-                Err(error) => {
-                    return Err(de::Error::custom(format!(
-                        "cannot read the secret file {}: {error}",
-                        file.display()
-                    )));
-                }
-            },
+            Form::File(FileForm { file }) => {
+                let text = read_secret(&file, "secret file").map_err(de::Error::custom)?;
+                (SecretSource::File(file), text)
+            }
+            Form::Credential(CredentialForm { credential }) => {
+                let folder = environment::get(CREDENTIALS_DIRECTORY);
+                let text = credential_file(folder.as_deref(), &credential)
+                    .and_then(|file| read_secret(&file, "credential"))
+                    .map_err(de::Error::custom)?;
+                (SecretSource::Credential(credential), text)
+            }
         };
         if text.is_empty() {
             return Err(de::Error::custom("the secret is empty"));
@@ -276,6 +289,37 @@ impl<'de> Deserialize<'de> for SecretRef {
             secret: Secret::new(text),
         })
     }
+}
+
+/// The file of a credential. Names are those that systemd takes: a file name, nothing that leads elsewhere.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub(super) fn credential_file(folder: Option<&str>, name: &str) -> Result<PathBuf, String> {
+    let good = !name.is_empty()
+        && name.len() <= 255
+        && !name.contains(['/', '\0'])
+        && !matches!(name, "." | "..");
+    if !good {
+        return Err(format!(
+            "`{name}` is not the name of a credential; write the name that LoadCredential= gives it, without a path"
+        ));
+    }
+    let folder = folder.ok_or_else(|| {
+        format!(
+            "the credential {name} cannot be found: {CREDENTIALS_DIRECTORY} is not set; systemd sets it for services with LoadCredential={name}:PATH or ImportCredential=, elsewhere use {{ file: PATH }}"
+        )
+    })?;
+    Ok(Path::new(folder).join(name))
+}
+
+fn read_secret(file: &Path, what: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read the {what} {}: {error}", file.display()))?;
+    let trimmed = text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+    Ok(trimmed.to_owned())
 }
 
 /// The environment that `{ env: NAME }` is looked up in while a configuration is read. serde has no way to hand
@@ -320,7 +364,8 @@ impl JsonSchema for SecretRef {
         json_schema!({ "oneOf": [
             { "type": "string", "minLength": 1 },
             { "type": "object", "properties": { "env": { "type": "string" } }, "required": ["env"], "additionalProperties": false },
-            { "type": "object", "properties": { "file": { "type": "string" } }, "required": ["file"], "additionalProperties": false }
+            { "type": "object", "properties": { "file": { "type": "string" } }, "required": ["file"], "additionalProperties": false },
+            { "type": "object", "properties": { "credential": { "type": "string" } }, "required": ["credential"], "additionalProperties": false }
         ] })
     }
 }

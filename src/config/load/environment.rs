@@ -227,3 +227,22 @@ fn redis_needs_a_secret_that_replicas_share() {
         );
     }
 }
+
+#[test]
+fn credentials_of_systemd_are_read_from_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("oidc-secret"), "0123456789abcdef\n").unwrap();
+    let text = GOOD.replace("a-long-client-secret", "{ credential: oidc-secret }");
+    let at = folder.path().to_str().unwrap();
+    let loaded = load_with(&text, &[("CREDENTIALS_DIRECTORY", at)]).unwrap();
+    let secret = loaded.config.oidc.unwrap().client_secret.unwrap();
+    assert_eq!(secret.secret().expose_secret(), "0123456789abcdef");
+    assert_eq!(
+        serde_json::to_value(&secret).unwrap(),
+        serde_json::json!({ "credential": "oidc-secret" })
+    );
+    let missing = GOOD.replace("a-long-client-secret", "{ credential: other }");
+    let problems = load_with(&missing, &[("CREDENTIALS_DIRECTORY", at)]).unwrap_err();
+    let named = format!("cannot read the credential {at}/other");
+    assert!(problems.to_string().contains(&named), "{problems}");
+}
