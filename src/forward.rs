@@ -30,7 +30,7 @@ use crate::authn::{Credential, Identity};
 use crate::authz::Permit;
 use crate::config::Config;
 use crate::config::route::{Kind, Mcp};
-use crate::http::body::{Guarded, Upload};
+use crate::http::body::{Guarded, Upload, UploadState};
 use crate::http::{Inbound, Request, RequestBody, Response};
 use crate::keys::KeyRing;
 use crate::mcp::learned::Learned;
@@ -305,6 +305,9 @@ impl Forwarder {
                     return Ok((RequestBody::full(whole), None));
                 }
                 Ok((RequestBody::Guarded(Box::new(guarded)), Some(upload)))
+            }
+            RequestBody::Full(Some(bytes)) if bytes.len() as u64 > limit => {
+                Err(UploadState::TooLarge.reject(limit))
             }
             whole => Ok((whole, None)),
         }
