@@ -152,6 +152,12 @@ impl Revocations {
         self.watchers.ring_all();
     }
 
+    /// The process stood still, or may have: what was told meanwhile is lost, or still on its way here behind a
+    /// heartbeat of before. Nothing that was remembered until now counts.
+    pub fn stood_still(&self) {
+        self.distrust();
+    }
+
     fn deliver(&self, name: &Name, news: News) {
         for listener in self.living() {
             listener.heard(name, news);

@@ -199,6 +199,9 @@ pub trait Store: Send + Sync + 'static {
     fn count(&self, space: Space) -> BoxFuture<'_, Outcome<Option<u64>>>;
     /// Whether the store answers.
     fn ping(&self) -> BoxFuture<'_, Outcome<()>>;
+    /// The process stood still for a while: connections from before may be gone without a word, so none of them is
+    /// used again.
+    fn renew(&self) {}
 }
 
 /// Opens the store that the configuration names, with its operations counted. A Redis that is away is no error:

@@ -134,6 +134,12 @@ impl Upstream {
         some
     }
 
+    /// The process stood still for a while: connections from before may be gone without a word, so none of them is
+    /// used for a further request.
+    pub fn let_go(&self) {
+        self.endpoints.iter().for_each(|each| each.pool.let_go());
+    }
+
     /// Whether it has more than one endpoint, so that something may belong to one of them.
     pub(crate) fn is_several(&self) -> bool {
         self.endpoints.len() > 1

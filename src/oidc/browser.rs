@@ -269,6 +269,14 @@ impl Browser {
         self.tasks.wait().await;
     }
 
+    /// Waits for refreshes under way, `patience` at most; further ones may begin.
+    pub async fn settle(&self, patience: Duration) {
+        self.tasks.close();
+        // Those that take longer go on when the process does.
+        let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
+        self.tasks.reopen();
+    }
+
     pub(super) fn ticket(&self, headers: &HeaderMap) -> Option<Ticket> {
         cookie::find(headers, self.names.session()).and_then(Ticket::parse)
     }

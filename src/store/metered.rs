@@ -310,6 +310,10 @@ impl<S: Store> Store for Metered<S> {
         }
         .boxed()
     }
+
+    fn renew(&self) {
+        self.inner.renew();
+    }
 }
 
 #[cfg(test)]

@@ -337,6 +337,10 @@ impl Store for RedisStore {
     fn ping(&self) -> BoxFuture<'_, Outcome<()>> {
         async { self.wires.read::<Value>(&cmd("PING")).await.map(drop) }.boxed()
     }
+
+    fn renew(&self) {
+        self.dialer.renew();
+    }
 }
 
 impl std::fmt::Debug for RedisStore {

@@ -24,8 +24,10 @@ const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 pub(crate) trait Sink: Send + Sync + std::fmt::Debug {
     /// The answer has ended.
     fn ended(&self, trace: &Trace, record: &Record, ending: &Ending);
-    /// Sends what is waiting; blocks for a few seconds at most.
+    /// Sends what is waiting; blocks for a few seconds at most. The last that is called.
     fn flush(&self);
+    /// Sends what is waiting, and goes on; blocks for a few seconds at most.
+    fn settle(&self) {}
 }
 
 /// Begins traces. One for the process.
@@ -122,6 +124,13 @@ impl Traces {
     pub fn flush(&self) {
         if let Some(sink) = &self.sink {
             sink.flush();
+        }
+    }
+
+    /// Sends what is waiting, before the process may stand still. Blocks for a few seconds at most.
+    pub fn settle(&self) {
+        if let Some(sink) = &self.sink {
+            sink.settle();
         }
     }
 

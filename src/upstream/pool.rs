@@ -332,6 +332,16 @@ impl Pool {
         });
     }
 
+    /// Drops all connections that nobody uses; those in use are not lent again where they are shared.
+    pub(super) fn let_go(&self) {
+        for stack in &self.stacks {
+            let gone = std::mem::take(&mut *lock(stack));
+            let gone = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+            self.meters.idle.decrement(f64::from(gone));
+        }
+        lock(&self.shared).clear();
+    }
+
     /// Drops connections that were idle for too long.
     pub(super) fn reap(&self) {
         for stack in &self.stacks {

@@ -47,6 +47,11 @@ impl Dialer {
 
     /// A server that we took for the primary is none: all links are made anew.
     pub(super) fn demoted(&self) {
+        self.renew();
+    }
+
+    /// All links are made anew.
+    pub(super) fn renew(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 

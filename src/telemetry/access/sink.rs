@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use metrics::Counter;
+use tokio::sync::oneshot;
 
 use super::{Ending, Record, line};
 use crate::config::service::LogFormat;
@@ -24,9 +25,16 @@ const SHARDS: usize = 8;
 /// The access log. Cheap to write to from every thread.
 pub struct AccessLog {
     shared: Arc<Shared>,
-    blocks: SyncSender<Vec<u8>>,
+    jobs: SyncSender<Job>,
     writer: Mutex<Option<JoinHandle<()>>>,
     dropped: Counter,
+}
+
+enum Job {
+    /// Lines to be written.
+    Block(Vec<u8>),
+    /// Write what there is now, then tell.
+    Settle(oneshot::Sender<()>),
 }
 
 struct Shared {
@@ -55,7 +63,7 @@ impl AccessLog {
             text: AtomicBool::new(format == LogFormat::Text),
             closing: AtomicBool::new(false),
         });
-        let (blocks, waiting) = sync_channel(WAITING);
+        let (jobs, waiting) = sync_channel(WAITING);
         let writer = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn({
@@ -64,7 +72,7 @@ impl AccessLog {
             })?;
         Ok(Arc::new(Self {
             shared,
-            blocks,
+            jobs,
             writer: Mutex::new(Some(writer)),
             dropped: metrics.counter(Name::LogDropped, &[]),
         }))
@@ -110,12 +118,21 @@ impl AccessLog {
         if buffer.len() >= BLOCK {
             let block = std::mem::replace(&mut *buffer, Vec::with_capacity(BLOCK + 1024));
             drop(buffer);
-            if let Err(full) = self.blocks.try_send(block) {
-                let (std::sync::mpsc::TrySendError::Full(block)
-                | std::sync::mpsc::TrySendError::Disconnected(block)) = full;
+            if let Err(full) = self.jobs.try_send(Job::Block(block)) {
+                let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = full;
+                let Job::Block(block) = job else { return };
                 let lines = memchr::memchr_iter(b'\n', &block).count();
                 self.dropped.increment(lines as u64);
             }
+        }
+    }
+
+    /// Waits until the lines so far are written. Comes back at once when the sink is so slow that lines are dropped,
+    /// or the writer has ended.
+    pub async fn settle(&self) {
+        let (tell, told) = oneshot::channel();
+        if self.jobs.try_send(Job::Settle(tell)).is_ok() {
+            let _ = told.await;
         }
     }
 
@@ -158,23 +175,27 @@ fn shard(next: &AtomicUsize) -> usize {
     })
 }
 
-fn run(shared: &Shared, waiting: &Receiver<Vec<u8>>, mut sink: impl Write) {
+fn run(shared: &Shared, waiting: &Receiver<Job>, mut sink: impl Write) {
     loop {
         let closing = shared.closing.load(Ordering::SeqCst);
-        let block = if closing {
+        let job = if closing {
             waiting.try_recv().ok()
         } else {
             match waiting.recv_timeout(TICK) {
-                Ok(block) => Some(block),
+                Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         };
-        if let Some(block) = block {
-            // A sink that fails (a closed pipe) must not end the proxy; there is nowhere to tell it.
-            let _ = sink.write_all(&block);
-            continue;
-        }
+        let tell = match job {
+            Some(Job::Block(block)) => {
+                // A sink that fails (a closed pipe) must not end the proxy; there is nowhere to tell it.
+                let _ = sink.write_all(&block);
+                continue;
+            }
+            Some(Job::Settle(tell)) => Some(tell),
+            None => None,
+        };
         for shard in &shared.shards {
             let block = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
             if !block.is_empty() {
@@ -182,7 +203,9 @@ fn run(shared: &Shared, waiting: &Receiver<Vec<u8>>, mut sink: impl Write) {
             }
         }
         let _ = sink.flush();
-        if closing {
+        if let Some(tell) = tell {
+            let _ = tell.send(());
+        } else if closing {
             return;
         }
     }
@@ -205,6 +228,20 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_noted_is_written_when_it_has_settled() {
+        let kept = Kept::default();
+        let log = AccessLog::start(kept.clone(), LogFormat::Json, true, &Metrics::new()).unwrap();
+        for lines in 1..=3 {
+            log.note(&record("/mcp"));
+            log.settle().await;
+            let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), lines);
+        }
+        log.close();
+        log.settle().await;
     }
 
     #[test]

@@ -116,6 +116,12 @@ impl Sink for Otlp {
             tracing::warn!(%error, "the last spans were not taken by the collector");
         }
     }
+
+    fn settle(&self) {
+        if let Err(error) = self.processor.force_flush() {
+            tracing::warn!(%error, "spans were not taken by the collector");
+        }
+    }
 }
 
 /// What the spans of one request have in common.
