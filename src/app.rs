@@ -3,6 +3,8 @@
 
 mod built;
 mod direct;
+#[cfg(feature = "lambda")]
+mod function;
 mod restart;
 mod run;
 mod traces;

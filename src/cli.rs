@@ -212,9 +212,22 @@ fn sources(args: SourceArgs) -> Sources {
         log_level: args.log_level,
         public_url: args.public_url,
         flags: args.set,
-        checks: vec![route_problems],
-        ..Sources::of_process(args.config)
+        ..sources_of_process(args.config)
     }
+}
+
+/// The sources of this process, with the rules that other modules have on the configuration.
+pub(crate) fn sources_of_process(files: Vec<PathBuf>) -> Sources {
+    Sources {
+        checks: vec![route_problems],
+        ..Sources::of_process(files)
+    }
+}
+
+/// Prints to standard error.
+#[cfg(feature = "lambda")]
+pub(crate) fn complain(text: &str) {
+    out::stderr(text);
 }
 
 /// What the route table says about paths and collisions.

@@ -66,9 +66,11 @@ pub mod admin;
 pub mod audit;
 pub mod telemetry;
 
-// The whole: built in `app`, run by `lifecycle`, started by `cli`.
+// The whole: built in `app`, run by `lifecycle`, started by `cli` or, where there are no sockets, by `lambda`.
 pub mod app;
 pub mod cli;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod lifecycle;
 
 // What fuzzing throws bytes at.

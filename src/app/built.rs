@@ -409,6 +409,18 @@ impl Built {
         }
     }
 
+    /// The identity providers that people sign in at.
+    #[cfg(feature = "lambda")]
+    pub(super) fn providers(&self) -> Vec<Arc<crate::oidc::Provider>> {
+        self.providers.all()
+    }
+
+    /// Drops connections to backends that nobody uses.
+    #[cfg(feature = "lambda")]
+    pub(super) fn let_go(&self) {
+        self.upstreams.iter().for_each(|part| part.value.let_go());
+    }
+
     /// Where an operator finds what people have open.
     pub(super) fn subjects(&self) -> Subjects {
         Subjects {

@@ -12,7 +12,7 @@ const VOCABULARY: [&str; 13] = [
 /// Who may use whom, besides the vocabulary, `config` (a module's own section), `telemetry` (names) and `audit` (the
 /// handle that is handed in).
 /// An arrow that is missing here is a design question, not a line to add in passing.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     (
         "admin",
         &[
@@ -84,6 +84,8 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "upstream",
         ],
     ),
+    // Another way to start the whole: requests come from a platform instead of listeners.
+    ("lambda", &["app", "cli", "http", "listen"]),
     ("lifecycle", &["listen"]),
     ("listen", &["http"]),
     // Sessions are counted over all replicas.
