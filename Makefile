@@ -48,9 +48,11 @@ doc: ## Build the code's documentation; broken links are errors
 
 gen: ## Write the generated files (reference configuration, schema, docs) again
 	$(CARGO) run --quiet --locked -- config all --write
+	./helm/generate.py
 
 check-gen: ## Fail when a generated file is stale
 	$(CARGO) run --quiet --locked -- config all --check
+	./helm/generate.py --check
 
 deny: ## Check licences, sources and banned crates (ADVISORIES=1: known vulnerabilities too)
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked
