@@ -1,25 +1,27 @@
 //! What MCP traffic asks for, as far as this proxy has to know: read once, judged, and forwarded unchanged.
 
+mod alike;
+mod batch;
 pub mod edge;
+mod json;
 pub mod learned;
+mod media;
 mod message;
 mod mirror;
+#[cfg(test)]
+mod oracle;
 pub mod session;
-mod strict;
 mod tally;
 mod unreadable;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use serde_json::value::RawValue;
+use http::{HeaderMap, Method};
 
+use self::json::Scanner;
 pub use self::tally::{Observer, Outcome, Tally};
-use self::unreadable::Unreadable;
+use self::unreadable::{Unreadable, Why};
 use crate::reject::Reject;
 pub use crate::telemetry::mcp::Kind;
-
-/// Messages of one array at most.
-const MAX_BATCH: usize = 64;
 
 /// The family of revisions that a message belongs to, by what its body says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,14 +42,28 @@ pub struct Message {
 }
 
 impl Message {
-    /// Reads a body, and compares it with the headers that repeat parts of it.
-    ///
-    /// The reading is strict: a name that stands twice in one object, an array where the revision has none, a member
-    /// whose name differs from a known one in case only, a header that says something else than the body. Backends read
-    /// such bodies in different ways, so that what was judged would not be what is done.
+    /// Reads what a request asks for: the body of a POST; other methods have none.
     ///
     /// # Errors
-    /// 400 for what cannot be judged, with the JSON-RPC code that fits.
+    /// 400 for a POST without a body and for anything else with one, and as [`Self::read`] says.
+    pub fn of(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Self, Reject> {
+        let why = match (method == Method::POST, body.is_empty()) {
+            (true, false) => return Self::read(headers, body),
+            (false, true) => return Ok(Self::default()),
+            (true, true) => Why::Empty,
+            (false, false) => Why::Superfluous,
+        };
+        Err(Unreadable::from(why).reject())
+    }
+
+    /// Reads a body, and compares it with the headers that repeat parts of it. No body is no message.
+    ///
+    /// The reading is strict: a name that stands twice in one object, an array where the revision has none, a member
+    /// whose name some servers would take for a known one, another charset, a header that says something else than the
+    /// body. Backends read such bodies in different ways, so that what was judged would not be what is done.
+    ///
+    /// # Errors
+    /// 400 (415 for media types) for what cannot be judged, with the JSON-RPC code that fits.
     pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Reject> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -56,45 +72,30 @@ impl Message {
     }
 
     fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Self, Unreadable> {
-        let text = std::str::from_utf8(body).map_err(|_| Unreadable::Utf8)?;
+        media::judge(headers)?;
+        let text = std::str::from_utf8(body).map_err(|_| Why::Utf8)?;
         let said = mirror::version(headers)?;
-        let names = &mut strict::Names::default();
-        if !text.trim_ascii_start().starts_with('[') {
-            let read = message::read(text, body, names)?;
-            let era = mirror::compare(&read, said, headers)?;
-            return Ok(Self {
+        let mut scanner = Scanner::new(text);
+        let message = if scanner.peek()? == b'[' {
+            Self {
+                era: Era::Legacy,
+                calls: batch::read(&mut scanner, body, said)?,
+                batch: true,
+            }
+        } else {
+            let read = message::read(&mut scanner, body)?;
+            let era = mirror::compare(&read, said, headers).map_err(|why| Unreadable {
+                why,
+                id: read.call.id.clone(),
+            })?;
+            Self {
                 era,
                 calls: vec![read.call],
                 batch: false,
-            });
-        }
-        if !mirror::may_be_batch(said) {
-            return Err(Unreadable::Invalid(
-                "arrays of messages exist in revision 2025-03-26 only",
-            ));
-        }
-        let elements: Vec<&RawValue> = serde_json::from_str(text)?;
-        if elements.is_empty() || elements.len() > MAX_BATCH {
-            return Err(Unreadable::Invalid(
-                "an array of messages has none or too many",
-            ));
-        }
-        let mut calls = Vec::with_capacity(elements.len());
-        for element in elements {
-            let read = message::read(element.get(), body, names)?;
-            let alone = read.call.method.as_deref() == Some("initialize");
-            if alone || mirror::compare(&read, said, headers)? == Era::Modern {
-                return Err(Unreadable::Invalid(
-                    "an array has a message in it that has to stand alone",
-                ));
             }
-            calls.push(read.call);
-        }
-        Ok(Self {
-            era: Era::Legacy,
-            calls,
-            batch: true,
-        })
+        };
+        scanner.end()?;
+        Ok(message)
     }
 
     /// A message as if it had been read, for tests of what comes after.

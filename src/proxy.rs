@@ -243,7 +243,7 @@ impl Proxy {
             .collect(snapshot.bounds.mcp_body, snapshot.bounds.body_idle)
             .await?;
         flight.bytes_in = bytes.len() as u64;
-        flight.message = Message::read(&parts.headers, &bytes)?;
+        flight.message = Message::of(&parts.method, &parts.headers, &bytes)?;
         flight.called();
         let said = docket::Asked {
             target: &target,

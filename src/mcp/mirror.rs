@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 
 use super::message::Read;
-use super::unreadable::Unreadable;
+use super::unreadable::Why;
 use super::{Call, Era};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -21,13 +21,8 @@ const MODERN: &str = "2026-07-28";
 const BATCHES: &str = "2025-03-26";
 
 /// `MCP-Protocol-Version` as it was sent.
-pub(super) fn version(headers: &HeaderMap) -> Result<Option<&str>, Unreadable> {
-    one(
-        headers,
-        &VERSION,
-        "`MCP-Protocol-Version` is sent twice",
-        None,
-    )
+pub(super) fn version(headers: &HeaderMap) -> Result<Option<&str>, Why> {
+    one(headers, &VERSION, "`MCP-Protocol-Version` is sent twice")
 }
 
 /// Whether a body may be an array: without a version header it is the revision of then.
@@ -45,12 +40,8 @@ pub(super) fn compare(
     read: &Read<'_>,
     said: Option<&str>,
     headers: &HeaderMap,
-) -> Result<Era, Unreadable> {
+) -> Result<Era, Why> {
     let call = &read.call;
-    let wrong = |what| Unreadable::Header {
-        what,
-        id: call.id.clone(),
-    };
     // A server of the newer revisions has no `initialize`, and says so itself in the way that clients look for.
     if call.method.as_deref() == Some("initialize") && read.version.is_none() {
         return Ok(Era::Legacy);
@@ -62,7 +53,7 @@ pub(super) fn compare(
     if let (Some(body), Some(said)) = (read.version.as_deref(), said)
         && body != said
     {
-        return Err(wrong(
+        return Err(Why::Header(
             "`MCP-Protocol-Version` differs from the revision in `_meta`",
         ));
     }
@@ -72,18 +63,18 @@ pub(super) fn compare(
     Ok(era)
 }
 
-fn mirrored(call: &Call, headers: &HeaderMap) -> Result<(), Unreadable> {
-    let id = || call.id.clone();
-    let wrong = |what| Unreadable::Header { what, id: id() };
-    let method = one(headers, &METHOD, "`Mcp-Method` is sent twice", id())?;
-    let name = one(headers, &NAME, "`Mcp-Name` is sent twice", id())?;
+fn mirrored(call: &Call, headers: &HeaderMap) -> Result<(), Why> {
+    let method = one(headers, &METHOD, "`Mcp-Method` is sent twice")?;
+    let name = one(headers, &NAME, "`Mcp-Name` is sent twice")?;
     let Some(in_body) = call.method.as_deref() else {
         return Ok(());
     };
     if let Some(method) = method
         && decoded(method).as_deref() != Some(in_body)
     {
-        return Err(wrong("`Mcp-Method` differs from the method of the message"));
+        return Err(Why::Header(
+            "`Mcp-Method` differs from the method of the message",
+        ));
     }
     let named = match in_body {
         "tools/call" | "prompts/get" | "resources/read" => call.name(),
@@ -93,7 +84,7 @@ fn mirrored(call: &Call, headers: &HeaderMap) -> Result<(), Unreadable> {
     if let (Some(name), Some(in_body)) = (name, named)
         && decoded(name).as_deref() != Some(in_body)
     {
-        return Err(wrong(
+        return Err(Why::Header(
             "`Mcp-Name` differs from the name in the message, or cannot be decoded",
         ));
     }
@@ -117,20 +108,18 @@ fn one<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
     twice: &'static str,
-    id: Option<Box<str>>,
-) -> Result<Option<&'h str>, Unreadable> {
+) -> Result<Option<&'h str>, Why> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Unreadable::Header { what: twice, id });
+        return Err(Why::Header(twice));
     }
     match value.to_str() {
         Ok(text) => Ok(Some(text)),
-        Err(_) => Err(Unreadable::Header {
-            what: "a header that repeats a part of the message is not plain ASCII",
-            id,
-        }),
+        Err(_) => Err(Why::Header(
+            "a header that repeats a part of the message is not plain ASCII",
+        )),
     }
 }

@@ -1,8 +1,9 @@
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Era, Message};
+use super::super::oracle::{Plain, json_text};
+use super::super::{Era, Message, Reach};
 use super::*;
 use crate::reject::Reject;
 
@@ -55,16 +56,7 @@ fn ids_keep_their_text() {
         assert_eq!(call.id.as_deref(), Some(id));
     }
     let long = format!("\"{}\"", "x".repeat(300));
-    for id in [
-        "null",
-        "true",
-        "1.5",
-        "1e3",
-        "[1]",
-        r#"{"a":1}"#,
-        &long,
-        r#""\ud800""#,
-    ] {
+    for id in ["null", "true", "1.5", "1e3", "[1]", r#"{"a":1}"#, &long] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
         assert_eq!(refused(&[], &body), -32600, "{id}");
     }
@@ -119,6 +111,7 @@ fn what_a_call_reaches_is_found_where_its_method_says() {
             vec![Task("t1".into())],
         ),
         ("tasks/list", json!({}), vec![]),
+        ("tasks/get", json!({}), vec![]),
         ("tools/list", json!({ "name": "no" }), vec![]),
         ("resources/subscribe", json!({}), vec![]),
     ] {
@@ -144,6 +137,20 @@ fn a_call_that_does_not_say_what_it_reaches_is_refused() {
             json!({ "ref": { "type": "ref/tool", "name": "x" } }),
         ),
         ("tasks/cancel", json!({ "taskId": 7 })),
+        ("tools/call", json!({ "name": "safe\0" })),
+        ("tools/call", json!({ "name": "safe\n" })),
+        ("resources/read", json!({ "uri": "file:///x\u{85}" })),
+        ("subscriptions/listen", json!({ "notifications": [] })),
+        ("subscriptions/listen", json!({ "taskIds": "t" })),
+        ("subscriptions/listen", json!({ "taskIds": [1] })),
+        (
+            "subscriptions/listen",
+            json!({ "resourceSubscriptions": vec!["x"; 257] }),
+        ),
+        (
+            "tools/call",
+            json!({ "name": "t", "_meta": { "io.modelcontextprotocol/protocolVersion": 20_260_728 } }),
+        ),
     ] {
         let body =
             json!({ "jsonrpc": "2.0", "id": 9, "method": method, "params": params }).to_string();
@@ -181,6 +188,18 @@ fn what_readers_could_take_in_two_ways_is_refused() {
         r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"},"PARAMS":{"name":"y"}}"#,
         &call(r#"{"name":"safe","Name":"dangerous"}"#),
+        &call(r#"{"name":"safe","n\u0061ME":"dangerous"}"#),
+        // As only some readers compare names.
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"safe"},"param\u017f":{"name":"dangerous"}}"#,
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"param\u{17f}\":{}}",
+        r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"resource_subscriptions":["x"]}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"task_id":"x"}}"#,
+        &call(r#"{"name":"safe","name\u0000":"dangerous"}"#),
+        // Methods that some server could trim or fold.
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call ","params":{"name":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"Tools/Call","params":{"name":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call\u0000","params":{"name":"x"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/c\u0430ll","params":{"name":"x"}}"#,
         // Of another shape.
         r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":"x"}"#,
@@ -214,6 +233,7 @@ fn what_is_no_json_is_refused() {
         r#"{"jsonrpc":"2.0","id":1,"method":"ping",}"#,
         r#"{'jsonrpc':"2.0"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\ud83d"}}"#,
+        r#"{"jsonrpc":"2.0","id":"\ud800","method":"ping"}"#,
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pi\nng\"}",
         &deep,
     ]
@@ -232,9 +252,60 @@ fn what_is_no_json_is_refused() {
 }
 
 #[test]
-fn no_body_is_no_message() {
-    let message = with(&[], "").unwrap();
-    assert!(message.calls().is_empty() && message.only().is_none());
+fn only_posts_have_a_body() {
+    let body = Bytes::from(call(r#"{"name":"t"}"#));
+    let of = |method, body: &Bytes| Message::of(&method, &HeaderMap::new(), body);
+    assert_eq!(of(Method::POST, &body).unwrap().calls().len(), 1);
+    for method in [Method::GET, Method::DELETE, Method::HEAD, Method::PUT] {
+        let message = of(method.clone(), &Bytes::new()).unwrap();
+        assert!(message.calls().is_empty() && message.only().is_none());
+        let error = of(method, &body).unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.rpc().is_none()),
+            (400, true)
+        );
+    }
+    let error = of(Method::POST, &Bytes::new()).unwrap_err();
+    assert_eq!(
+        (error.status().as_u16(), error.rpc().unwrap().code),
+        (400, -32700)
+    );
+}
+
+#[test]
+fn other_charsets_and_encodings_are_refused() {
+    // In UTF-7 this calls `dangerous`.
+    let body = call(r#"{"name":"safe","x":"+ACIALAAi-name+ACIAOgAi-dangerous"}"#);
+    for line in [
+        ("content-type", "application/json; charset=utf-7"),
+        ("content-type", "text/plain"),
+        ("content-encoding", "gzip"),
+    ] {
+        let error = with(&[line], &body).unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.rpc().is_none()),
+            (415, true)
+        );
+    }
+    assert!(
+        with(
+            &[("content-type", "application/json; charset=UTF-8")],
+            &body
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn methods_of_others_may_have_params_of_their_own() {
+    for params in [
+        json!({ "ref": "main", "notifications": [1], "taskIds": "x", "resourceSubscriptions": 3 }),
+        json!({ "name": 1, "uri": {}, "arguments": "x", "taskIds": vec!["t"; 300] }),
+        json!(null),
+    ] {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "acme/deploy", "params": params });
+        assert!(only(&body.to_string()).reach.is_empty());
+    }
 }
 
 #[test]
@@ -275,6 +346,7 @@ fn arrays_are_read_where_the_revision_has_them() {
         "[1]",
         r#"[{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}]"#,
         r#"[{"jsonrpc":"2.0","id":1,"method":"ping","id":2}]"#,
+        r#"[{"jsonrpc":"2.0","id":"a","method":"ping"},{"jsonrpc":"2.0","id":"\u0061","method":"ping"}]"#,
         &format!("[{}]", modern("ping", &json!({}))),
         &many,
     ] {
@@ -353,6 +425,22 @@ fn refusals_are_json_rpc_with_the_id_where_it_is_known() {
     let error = with(&[("mcp-method", "ping")], &modern("tools/list", &json!({}))).unwrap_err();
     let rpc = error.rpc().unwrap();
     assert_eq!((rpc.code, rpc.id.as_deref()), (-32020, Some("\"a\"")));
+    for (body, id) in [
+        (r#"{"jsonrpc":"1.0","id":7,"method":"ping"}"#, Some("7")),
+        (
+            r#"{"id":7,"jsonrpc":"2.0","method":"ping","Params":{}}"#,
+            Some("7"),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"ping","Params":{},"id":7}"#,
+            None,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, None),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"ping"} x"#, None),
+    ] {
+        let error = with(&[], body).unwrap_err();
+        assert_eq!(error.rpc().unwrap().id.as_deref(), id, "{body}");
+    }
 }
 
 #[test]
@@ -361,154 +449,169 @@ fn trace_contexts_are_kept() {
     assert_eq!(only(&body).trace.as_deref(), Some("00-x"));
 }
 
-/// A slow reader that is obviously right: all members in a list, nothing merged.
-mod oracle {
-    use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-
-    pub(super) enum Plain {
-        Scalar,
-        Text(String),
-        List(Vec<Plain>),
-        Object(Vec<(String, Plain)>),
+/// What the oracle makes of a message: the method and what it reaches; `None` for what has to be refused.
+fn expected(plain: &Plain) -> Option<(Option<String>, Vec<Reach>)> {
+    let text = |plain: &Plain, name| plain.get(name).and_then(Plain::text).map(Box::<str>::from);
+    let odd = |plain: Option<&Plain>, names: &[&str]| {
+        plain.is_some_and(|plain| plain.names().iter().any(|name| names.contains(name)))
+    };
+    let params = plain.get("params");
+    let part = |name| params.and_then(|params| params.get(name));
+    let is_object =
+        |plain: Option<&Plain>| matches!(plain, None | Some(Plain::Null | Plain::Object(_)));
+    let in_params = ["Name", "ur\u{131}", "task_id", "task_ids"];
+    if plain.has_twins()
+        || odd(Some(plain), &["Method"])
+        || odd(params, &in_params)
+        || odd(part("ref"), &["Name", "ur\u{131}"])
+        || odd(part("notifications"), &["task_ids"])
+        || plain.get("jsonrpc").and_then(Plain::text) != Some("2.0")
+        || !is_object(params)
+        || !is_object(part("_meta"))
+    {
+        return None;
     }
-
-    impl Plain {
-        pub(super) fn has_twins(&self) -> bool {
-            match self {
-                Self::Scalar | Self::Text(_) => false,
-                Self::List(items) => items.iter().any(Self::has_twins),
-                Self::Object(members) => {
-                    let twins = members.iter().enumerate().any(|(at, (name, _))| {
-                        members[..at].iter().any(|(before, _)| before == name)
-                    });
-                    twins || members.iter().any(|(_, value)| value.has_twins())
-                }
+    let answers = plain.get("result").is_some() || plain.get("error").is_some();
+    match plain.get("id") {
+        None | Some(Plain::Whole | Plain::Text(_)) => {}
+        Some(Plain::Null) if answers => {}
+        Some(_) => return None,
+    }
+    let method = match plain.get("method") {
+        None if answers => return Some((None, vec![])),
+        Some(Plain::Text(method)) if !answers && !method.is_empty() => method.clone(),
+        _ => return None,
+    };
+    let params = params.unwrap_or(&Plain::Null);
+    let texts = |list: Option<&Plain>| match list {
+        None | Some(Plain::Null) => Some(vec![]),
+        Some(list) => list
+            .items()?
+            .iter()
+            .map(|item| item.text().map(Box::<str>::from))
+            .collect::<Option<Vec<_>>>(),
+    };
+    let reach = match method.as_str() {
+        "tools/call" => vec![Reach::Tool(text(params, "name")?)],
+        "prompts/get" => vec![Reach::Prompt(text(params, "name")?)],
+        "resources/read" => vec![Reach::Resource(text(params, "uri")?)],
+        "tasks/get" if params.get("taskId").is_none() => vec![],
+        "tasks/get" => vec![Reach::Task(text(params, "taskId")?)],
+        "completion/complete" => {
+            let reference = params.get("ref")?;
+            match reference.get("type")?.text()? {
+                "ref/prompt" => vec![Reach::Prompt(text(reference, "name")?)],
+                "ref/resource" => vec![Reach::Resource(text(reference, "uri")?)],
+                _ => return None,
             }
         }
-
-        pub(super) fn get(&self, name: &str) -> Option<&Self> {
-            let Self::Object(members) = self else {
+        "subscriptions/listen" => {
+            let inner = params.get("notifications");
+            if !matches!(inner, None | Some(Plain::Object(_))) {
                 return None;
-            };
-            members
-                .iter()
-                .find(|(each, _)| each == name)
-                .map(|(_, value)| value)
-        }
-
-        pub(super) fn text(&self) -> Option<&str> {
-            match self {
-                Self::Text(text) => Some(text),
-                _ => None,
             }
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Plain {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Read;
-            impl<'de> Visitor<'de> for Read {
-                type Value = Plain;
-
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("anything")
-                }
-                fn visit_bool<E>(self, _: bool) -> Result<Plain, E> {
-                    Ok(Plain::Scalar)
-                }
-                fn visit_i64<E>(self, _: i64) -> Result<Plain, E> {
-                    Ok(Plain::Scalar)
-                }
-                fn visit_u64<E>(self, _: u64) -> Result<Plain, E> {
-                    Ok(Plain::Scalar)
-                }
-                fn visit_f64<E>(self, _: f64) -> Result<Plain, E> {
-                    Ok(Plain::Scalar)
-                }
-                fn visit_unit<E>(self) -> Result<Plain, E> {
-                    Ok(Plain::Scalar)
-                }
-                fn visit_str<E>(self, text: &str) -> Result<Plain, E> {
-                    Ok(Plain::Text(text.to_owned()))
-                }
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Plain, A::Error> {
-                    let mut items = Vec::new();
-                    while let Some(item) = seq.next_element()? {
-                        items.push(item);
-                    }
-                    Ok(Plain::List(items))
-                }
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Plain, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some(member) = map.next_entry()? {
-                        members.push(member);
-                    }
-                    Ok(Plain::Object(members))
-                }
+            let inner = inner.unwrap_or(&Plain::Null);
+            let mut reach = vec![];
+            for (name, make) in [
+                (
+                    "resourceSubscriptions",
+                    Reach::Resource as fn(Box<str>) -> Reach,
+                ),
+                ("taskIds", Reach::Task),
+            ] {
+                reach.extend(texts(params.get(name))?.into_iter().map(make));
+                reach.extend(texts(inner.get(name))?.into_iter().map(make));
             }
-            deserializer.deserialize_any(Read)
+            reach
         }
-    }
+        _ => vec![],
+    };
+    Some((Some(method), reach))
 }
 
-/// JSON with few names, so that some stand twice, and with the protocol's own among them.
-fn json_text() -> impl Strategy<Value = String> {
-    let name = prop_oneof![
-        Just("name"),
-        Just("n\\u0061me"),
-        Just("uri"),
-        Just("arguments"),
-        Just("a"),
-        Just("b"),
-        Just("_meta")
+/// Messages that are nearly right, or right.
+fn messages() -> impl Strategy<Value = String> {
+    let usually = |usual: &'static str, others: &'static [&'static str]| prop_oneof![6 => Just(usual.to_owned()), 1 => prop::sample::select(others).prop_map(str::to_owned)];
+    let methods = vec![
+        "tools/call",
+        "prompts/get",
+        "resources/read",
+        "tasks/get",
+        "completion/complete",
+        "subscriptions/listen",
+        "tools/list",
+        "x",
     ];
-    let leaf = prop_oneof![
-        Just("1".to_owned()),
-        Just("null".to_owned()),
-        Just("true".to_owned()),
-        "[a-z]{0,4}".prop_map(|text| format!("\"{text}\"")),
+    let method = prop_oneof![
+        8 => prop::sample::select(methods).prop_map(|method| format!(r#""method":"{method}","#)),
+        1 => Just(String::new()),
+        1 => Just(r#""method":3,"#.to_owned()),
+        1 => Just(r#""method":"","#.to_owned()),
     ];
-    leaf.prop_recursive(4, 24, 4, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4)
-                .prop_map(|items| format!("[{}]", items.join(","))),
-            prop::collection::vec((name.clone(), inner), 0..5).prop_map(|members| {
-                let members: Vec<String> = members
-                    .into_iter()
-                    .map(|(name, value)| format!("\"{name}\":{value}"))
-                    .collect();
-                format!("{{{}}}", members.join(","))
-            }),
-        ]
+    let params = prop_oneof![
+        json_text(),
+        json_text()
+            .prop_map(|value| format!(r#"{{"name":"n","uri":"u","taskId":"t","b":{value}}}"#)),
+        json_text().prop_map(|value| format!(
+            r#"{{"ref":{{"type":"ref/prompt","name":"n","b":{value}}}}}"#
+        )),
+        json_text()
+            .prop_map(|value| format!(r#"{{"ref":{{"type":"ref/resource","uri":{value}}}}}"#)),
+        json_text().prop_map(|value| format!(
+            r#"{{"notifications":{{"taskIds":["t"],"resourceSubscriptions":{value}}}}}"#
+        )),
+        json_text().prop_map(|value| format!(
+            r#"{{"taskIds":["t","u"],"resourceSubscriptions":["r"],"notifications":{value}}}"#
+        )),
+    ];
+    let version = usually(
+        r#""jsonrpc":"2.0""#,
+        &[r#""jsonrpc":"1.0""#, r#""jsonrpc":2"#, r#""b":1"#],
+    );
+    let id = usually(
+        r#""id":1,"#,
+        &[
+            "",
+            r#""id":"x","#,
+            r#""id":null,"#,
+            r#""id":1.5,"#,
+            r#""id":[],"#,
+            r#""id":true,"#,
+        ],
+    );
+    let more = usually(
+        "",
+        &[
+            r#""result":{},"#,
+            r#""error":null,"#,
+            r#""Method":"x","#,
+            r#""id":2,"#,
+            r#""other":1,"#,
+        ],
+    );
+    (method, params, version, id, more).prop_map(|(method, params, version, id, more)| {
+        format!(r#"{{{more}{method}"params":{params},{id}{version}}}"#)
     })
 }
 
 proptest! {
     #[test]
-    fn what_is_taken_is_what_the_oracle_reads(params in json_text(), method in "tools/call|prompts/get|tools/list") {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-        let plain: oracle::Plain = serde_json::from_str(&body).unwrap();
-        let name = plain.get("params").and_then(|params| params.get("name"));
-        match with(&[], &body) {
-            Ok(message) => {
-                prop_assert!(!plain.has_twins(), "{body}");
-                let judged = message.only().unwrap().name();
-                let needed = method != "tools/list";
-                prop_assert_eq!(judged, name.and_then(oracle::Plain::text).filter(|_| needed), "{}", body);
-                if needed {
-                    prop_assert!(judged.is_some());
-                }
+    fn what_is_taken_is_what_the_oracle_reads(body in messages()) {
+        let plain: Plain = serde_json::from_str(&body).unwrap();
+        match (with(&[], &body), expected(&plain)) {
+            (Ok(message), Some((method, reach))) => {
+                let call = message.only().unwrap();
+                prop_assert_eq!(call.method.as_deref(), method.as_deref(), "{}", body);
+                // Of what to listen to, either list may come first.
+                let sorted = |reach: &[Reach]| {
+                    let mut names: Vec<String> = reach.iter().map(|each| format!("{each:?}")).collect();
+                    names.sort();
+                    names
+                };
+                prop_assert_eq!(sorted(&call.reach), sorted(&reach), "{}", body);
             }
-            Err(error) => match error.rpc().unwrap().code {
-                -32602 => prop_assert!(name.and_then(oracle::Plain::text).is_none()),
-                code => {
-                    prop_assert_eq!(code, -32600);
-                    let params = plain.get("params").unwrap();
-                    let odd = !matches!(params, oracle::Plain::Object(_))
-                        || !matches!(params.get("_meta"), None | Some(oracle::Plain::Object(_)));
-                    prop_assert!(plain.has_twins() || odd, "{body}");
-                }
-            },
+            (Err(error), None) => prop_assert!(matches!(error.rpc().unwrap().code, -32600 | -32602)),
+            (found, wanted) => prop_assert!(false, "{found:?} {wanted:?} {body}"),
         }
     }
 
