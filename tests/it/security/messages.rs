@@ -1,6 +1,7 @@
 //! S23: bodies and headers that say different things, and bodies that two readers take for different things. What was
 //! judged is what the backend received, or nothing was.
 
+use http::Method;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value, json};
@@ -112,6 +113,12 @@ async fn attack_s23_members_that_stand_twice() {
         r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call","params":{"name":"dangerous"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"safe"},"params":{"name":"dangerous"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"safe","arguments":{"a":1,"a":2}}}"#,
+        // Once for us, twice for readers that fold names: Go's, pydantic's, those in C.
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"safe"},"param\u017f":{"name":"dangerous"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"safe","name\u0000":"dangerous"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"resource_subscriptions":["secret:x"]}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"Tools/Call","params":{"name":"dangerous"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call ","params":{"name":"dangerous"}}"#,
     ] {
         world.refused(&[], body, -32600).await;
     }
@@ -154,6 +161,57 @@ async fn attack_s23_other_encodings() {
         assert_eq!(answer.json()["error"]["code"], -32700);
         assert_eq!(world.backend.seen().len(), before);
     }
+}
+
+/// A server that believes `charset` reads another call than the one that was judged.
+#[tokio::test]
+async fn attack_s23_charsets_and_codings() {
+    let world = World::start().await;
+    let safe = call("safe").to_string();
+    let hidden = safe.replace(
+        r#""safe""#,
+        r#""safe","x":"+ACIALAAi-name+ACIAOgAi-dangerous""#,
+    );
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-7"),
+        ("content-type", "application/json;charset=\"UTF-7\""),
+        ("content-type", "application/json; charset=utf-16le"),
+        (
+            "content-type",
+            "application/json; charset=utf-8; charset=utf-7",
+        ),
+        ("content-type", "text/plain"),
+        ("content-encoding", "gzip"),
+        ("content-encoding", "identity, br"),
+    ] {
+        let ask = post(&world.proxy.url("/mcp"))
+            .header("x-api-key", KEY)
+            .header(name, value);
+        let answer = ask.body(hidden.clone()).send().await;
+        assert_eq!(answer.status, 415, "{value}: {}", answer.text());
+    }
+    let twice = [("content-type", "application/json; charset=utf-7")];
+    let answer = world.send(&twice, safe.as_bytes()).await;
+    assert_eq!(answer.status, 415, "{}", answer.text());
+    assert_eq!(world.backend.seen().len(), 0);
+}
+
+/// Nobody judges what stands where no message is.
+#[tokio::test]
+async fn attack_s23_bodies_of_other_methods() {
+    let world = World::start().await;
+    let body = call("dangerous").to_string();
+    for method in [Method::GET, Method::DELETE, Method::PUT, Method::PATCH] {
+        let ask = Ask::new(method.clone(), &world.proxy.url("/mcp")).header("x-api-key", KEY);
+        let answer = ask.body(body.clone()).send().await;
+        assert_eq!(answer.status, 400, "{method}: {}", answer.text());
+    }
+    let empty = post(&world.proxy.url("/mcp")).header("x-api-key", KEY);
+    assert_eq!(empty.send().await.json()["error"]["code"], -32700);
+    assert_eq!(world.backend.seen().len(), 0);
+    // Without one they are the backend's to answer.
+    let ask = Ask::new(Method::DELETE, &world.proxy.url("/mcp")).header("x-api-key", KEY);
+    assert_eq!(ask.send().await.status, 200);
 }
 
 /// A request that is permitted, written in some odd but unambiguous way.
