@@ -20,7 +20,7 @@ use crate::clock::Ambient;
 use crate::config::audit::{Audit as Config, AuditFile, SinkKind};
 use crate::telemetry::metrics::Metrics;
 
-/// Time between two checkpoints, while records are written.
+/// Time between two checkpoints, unless a test needs to know how many there are.
 const SEAL: Duration = Duration::from_secs(1);
 /// Records that are put together before they are written.
 const BATCH: usize = 512;
@@ -51,6 +51,16 @@ impl Audit {
         ambient: &Ambient,
         metrics: &Metrics,
     ) -> Result<Self, AuditError> {
+        Self::start_sealing(config, ambient, metrics, SEAL)
+    }
+
+    /// The same with another time between two checkpoints.
+    pub(super) fn start_sealing(
+        config: &Config,
+        ambient: &Ambient,
+        metrics: &Metrics,
+        seal: Duration,
+    ) -> Result<Self, AuditError> {
         let Some(kind) = config.sink else {
             return Ok(Self::default());
         };
@@ -62,7 +72,7 @@ impl Audit {
                 .map_err(|error| AuditError::Sink(format!("{kind:?}").to_lowercase(), error))?;
             Opened::anew(sink, config, signer, ambient)
         };
-        Self::launch(config, opened, ambient, metrics)
+        Self::launch(config, opened, ambient, metrics, seal)
     }
 
     #[cfg(test)]
@@ -74,7 +84,7 @@ impl Audit {
     ) -> Self {
         let signer = config.seed().and_then(|seed| Signer::new(&seed));
         let opened = Opened::anew(Sink::Stream(stream), config, signer, ambient);
-        Self::launch(config, opened, ambient, metrics).unwrap()
+        Self::launch(config, opened, ambient, metrics, SEAL).unwrap()
     }
 
     fn launch(
@@ -82,6 +92,7 @@ impl Audit {
         opened: Opened,
         ambient: &Ambient,
         metrics: &Metrics,
+        seal: Duration,
     ) -> Result<Self, AuditError> {
         let shared = Shared::new(ambient.clone(), metrics, opened.sink.name());
         // Not bounded by itself: each record that is sent holds room, see `queue`.
@@ -91,6 +102,7 @@ impl Audit {
             chain: opened.chain,
             pending: Pending::default(),
             unsealed: 0,
+            seal,
             sealed_at: Instant::now(),
             rooms: Vec::new(),
             told: Vec::new(),
@@ -205,6 +217,8 @@ struct Writer {
     pending: Pending,
     /// Records since the last checkpoint.
     unsealed: u64,
+    /// Time between two checkpoints, while records are written.
+    seal: Duration,
     sealed_at: Instant,
     rooms: Vec<Room>,
     told: Vec<oneshot::Sender<()>>,
@@ -247,7 +261,7 @@ impl Writer {
                 self.flush();
                 return;
             }
-            if self.unsealed > 0 && self.sealed_at.elapsed() >= SEAL {
+            if self.unsealed > 0 && self.sealed_at.elapsed() >= self.seal {
                 self.seal(false);
                 self.flush();
                 self.settle();
@@ -258,9 +272,9 @@ impl Writer {
 
     fn until_seal(&self) -> Duration {
         if self.unsealed > 0 {
-            SEAL.saturating_sub(self.sealed_at.elapsed())
+            self.seal.saturating_sub(self.sealed_at.elapsed())
         } else {
-            SEAL
+            self.seal
         }
     }
 
