@@ -271,7 +271,7 @@ mod tests {
                         Tally::begin(learned, &message, None).unwrap().end(kind);
                     }
                     for odd in 0..30 {
-                        let odd = format!("evil\"}}\n{salt}.{odd}");
+                        let odd = format!("evil\"}}{{{salt}.{odd}");
                         for message in [request("tools/call", &odd), request(&odd, "x")] {
                             learned.denied(&message);
                             Tally::begin(learned, &message, None).unwrap().end(kind);
