@@ -21,8 +21,10 @@ demo: ## Start the demo on this machine (ONCE=1: drive it and exit)
 	$(CARGO) run --quiet --locked --example demo -- $(if $(ONCE),--once)
 
 test: parts ## Run all tests; install and start what they need; print the counts
-	@mkdir -p target
-	$(CARGO) test --locked --no-fail-fast -- --test-threads=$(TEST_THREADS) 2>&1 | tee target/test.log || status=$$?; \
+	@mkdir -p target && rm -rf target/record
+	MCP_PROXY_TEST_RECORD=$(CURDIR)/target/record \
+	  $(CARGO) test --locked --no-fail-fast -- --test-threads=$(TEST_THREADS) 2>&1 | tee target/test.log || status=$$?; \
+	  ./tests/canaries.sh target/record || status=1; \
 	  ./tests/count.sh target/test.log; exit $${status:-0}
 
 unit: ## Run the tests that stand beside the code

@@ -10,6 +10,7 @@ mod run;
 mod traces;
 mod watch;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -91,13 +92,26 @@ impl Running {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub async fn start(loaded: Loaded, ambient: Ambient) -> Result<Self, StartError> {
-        Self::start_with(loaded, ambient, None).await
+        Self::start_with(loaded, ambient, None, std::io::stdout()).await
+    }
+
+    /// The same with access records going elsewhere than to standard output.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start_writing(
+        loaded: Loaded,
+        ambient: Ambient,
+        access: impl Write + Send + 'static,
+    ) -> Result<Self, StartError> {
+        Self::start_with(loaded, ambient, None, access).await
     }
 
     async fn start_with(
         loaded: Loaded,
         ambient: Ambient,
         log: Option<LogHandle>,
+        access: impl Write + Send + 'static,
     ) -> Result<Self, StartError> {
         let mut config = loaded.config;
         let metrics = Metrics::new();
@@ -116,7 +130,7 @@ impl Running {
             .await
             .map_err(|error| StartError::Unavailable(format!("sessions.redis: {error}")))?;
         let access = AccessLog::start(
-            std::io::stdout(),
+            access,
             config.logging.format,
             config.logging.access,
             &metrics,
@@ -215,6 +229,11 @@ impl Running {
     /// The address of the metrics listener.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// What `/metrics` says now, also where no listener offers it.
+    pub fn exposition(&self) -> String {
+        self.lasting.metrics.render()
     }
 
     /// The address of the admin listener: `unix:/path` or `address:port`.

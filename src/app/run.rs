@@ -30,7 +30,12 @@ async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
     let mut signals = Signals::take()
         .map_err(|error| StartError::Failed(format!("signals cannot be handled: {error}")))?;
     announce(&loaded);
-    let start = Box::pin(Running::start_with(loaded, Ambient::system(), Some(log)));
+    let start = Box::pin(Running::start_with(
+        loaded,
+        Ambient::system(),
+        Some(log),
+        std::io::stdout(),
+    ));
     let running = tokio::select! {
         started = start => started?,
         () = lifecycle::asked_to_end(&mut signals) => return Ok(()),

@@ -15,5 +15,6 @@ pub(crate) mod oauth;
 pub(crate) mod parts;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod record;
 pub(crate) mod redis;
 pub(crate) mod scripted;

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use url::Url;
 
+use super::record;
+
 /// How long any single step may take before the test fails. Far above what a step needs, so that a busy
 /// machine fails nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -206,6 +208,7 @@ impl Ask {
                 .unwrap_or_else(|e| panic!("{url}: {e}"))
                 .to_bytes()
         };
+        record::given(&body);
         Answer {
             status: streaming.status,
             headers: std::mem::take(&mut streaming.headers),
@@ -232,8 +235,10 @@ impl Ask {
             let connection = tokio::spawn(async move {
                 let _ = connection.await;
             });
+            let request = request.body(Full::new(body)).unwrap();
+            record::sent(request.headers());
             let answer = sender
-                .send_request(request.body(Full::new(body)).unwrap())
+                .send_request(request)
                 .await
                 .map_err(std::io::Error::other)?;
             std::io::Result::Ok((answer, connection))
@@ -243,6 +248,7 @@ impl Ask {
             .unwrap_or_else(|_| panic!("{url}: no answer in time"))
             .unwrap_or_else(|e| panic!("{url}: {e}"));
         let (parts, body) = answer.into_parts();
+        record::received(&parts.headers);
         Streaming {
             status: parts.status,
             headers: parts.headers,

@@ -202,6 +202,9 @@ impl Idp {
 
 impl Drop for Idp {
     fn drop(&mut self) {
+        for secret in self.secrets() {
+            super::record::secret(&secret);
+        }
         self.server.abort();
     }
 }

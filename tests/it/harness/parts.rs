@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
+use super::record;
+
 /// Lines of a part's output that are kept.
 const LINES: usize = 2000;
 
@@ -90,8 +92,9 @@ impl Part {
             .unwrap_or_else(|e| panic!("{name} does not start ({command:?}): {e}"));
         let log = Log::default();
         let (send, lines) = mpsc::channel(LINES);
-        read(child.stdout.take().unwrap(), &log, send.clone());
-        read(child.stderr.take().unwrap(), &log, send);
+        let is_proxy = name == "mcp-oidc-proxy";
+        read(child.stdout.take().unwrap(), &log, send.clone(), is_proxy);
+        read(child.stderr.take().unwrap(), &log, send, is_proxy);
         Self {
             name: name.to_owned(),
             child,
@@ -197,10 +200,13 @@ impl Drop for Part {
     }
 }
 
-fn read(from: impl Read + Send + 'static, log: &Log, send: mpsc::Sender<String>) {
+fn read(from: impl Read + Send + 'static, log: &Log, send: mpsc::Sender<String>, is_proxy: bool) {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if is_proxy {
+                record::said(&line);
+            }
             let mut log = log.lock().unwrap();
             if log.len() < LINES {
                 log.push(line.clone());

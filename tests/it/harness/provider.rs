@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::{Ask, get, post};
 use super::parts::{self, Part};
+use super::record;
 
 /// The secret of the clients `proxy` and `proxy-post`.
 pub(crate) const CLIENT_SECRET: &str = "a-secret-of-the-proxy-at-the-provider";
@@ -54,10 +55,10 @@ impl RealProvider {
 
     /// Signs a token; `server.mjs` says with what.
     pub(crate) async fn mint(&self, what: &Value) -> String {
-        self.control("/mint", what).await["token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let minted = self.control("/mint", what).await;
+        let token = minted["token"].as_str().unwrap().to_owned();
+        record::secret(&token);
+        token
     }
 
     /// Ends every grant and session of a person.

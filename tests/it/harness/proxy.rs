@@ -14,6 +14,7 @@ use url::Url;
 
 use super::client::{PATIENCE, get};
 use super::parts::Part;
+use super::record;
 
 /// A configuration in the making.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,7 @@ pub(crate) fn proxy() -> Setup {
 impl Setup {
     /// The identity provider, with a client that authenticates with a secret.
     pub(crate) fn oidc(self, issuer: &str, client_id: &str, secret: &str) -> Self {
+        record::secret(secret);
         self.oidc_yaml(&format!(
             "issuer: \"{issuer}\"\nclient_id: {client_id}\nclient_secret: \"{secret}\"\n"
         ))
@@ -133,11 +135,13 @@ impl Setup {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let file = write(folder.path(), &self.text());
-        let loaded = load(&Sources::file(&file)).unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
-        let running = Box::pin(Running::start(loaded, ambient)).await?;
+        let mut loaded =
+            load(&Sources::file(&file)).unwrap_or_else(|e| panic!("{e}\n{}", self.text()));
+        record::instrument(&mut loaded.config, None);
+        let running = Box::pin(Running::start_writing(loaded, ambient, record::access())).await?;
         let base = base(running.addresses());
         Ok(Proxy {
-            running,
+            running: Some(running),
             base,
             file,
             _folder: folder,
@@ -171,13 +175,26 @@ impl Setup {
 
 /// A proxy in this process.
 pub(crate) struct Proxy {
-    running: Running,
+    /// There until the end.
+    running: Option<Running>,
     base: Url,
     file: PathBuf,
     _folder: TempDir,
 }
 
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            record::metrics(running);
+        }
+    }
+}
+
 impl Proxy {
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it was not stopped")
+    }
+
     /// Its public address, `http://localhost:port`.
     pub(crate) fn base(&self) -> &Url {
         &self.base
@@ -190,17 +207,20 @@ impl Proxy {
 
     /// The port of its first listener.
     pub(crate) fn port(&self) -> u16 {
-        self.running.address().expect("a TCP listener").port()
+        self.running().address().expect("a TCP listener").port()
     }
 
     /// The address of its admin listener.
     pub(crate) fn admin(&self) -> &str {
-        self.running.admin_address().expect("an admin listener")
+        self.running().admin_address().expect("an admin listener")
     }
 
     /// The address of its metrics, where they are on.
     pub(crate) fn metrics(&self) -> String {
-        let address = self.running.metrics_address().expect("a metrics listener");
+        let address = self
+            .running()
+            .metrics_address()
+            .expect("a metrics listener");
         format!("http://{address}/metrics")
     }
 
@@ -229,15 +249,19 @@ impl Proxy {
     /// The same with the text of a whole file.
     pub(crate) async fn reload_text(&self, text: &str) -> Result<Vec<&'static str>, String> {
         std::fs::write(&self.file, text).unwrap();
-        let loaded = load(&Sources::file(&self.file)).map_err(|problems| problems.to_string())?;
-        Box::pin(self.running.reload(loaded))
+        let mut loaded =
+            load(&Sources::file(&self.file)).map_err(|problems| problems.to_string())?;
+        record::instrument(&mut loaded.config, Some(&self.running().config()));
+        Box::pin(self.running().reload(loaded))
             .await
             .map_err(|error| error.to_string())
     }
 
     /// Ends in order.
-    pub(crate) async fn stop(self) {
-        Box::pin(self.running.stop()).await;
+    pub(crate) async fn stop(mut self) {
+        let running = self.running.take().expect("it was not stopped");
+        record::metrics(&running);
+        Box::pin(running.stop()).await;
     }
 }
 
