@@ -7,7 +7,7 @@ use super::gate::{Barred, Gate};
 use super::rules::{By, Common, Outcome, Rules, Stage, Verdict, Watch};
 use super::who::{Scopes, Who};
 use crate::config::route::{Kind, Route};
-use crate::mcp::{Call, Message, Reach};
+use crate::mcp::{Call, Era, Message, Reach};
 use crate::scope::ScopeSet;
 use crate::telemetry::metrics::Metrics;
 
@@ -136,29 +136,36 @@ impl Guarded {
         let route_lacks = missing.is_some();
         let mut decided = None;
         for (at, call) in message.calls().iter().enumerate() {
-            let judged = self.call(who, call, watch, &mut |verdict, stage, name| {
-                if let Some(ways) = verdict.asks_for() {
-                    let more = cheapest(ways, who);
-                    missing = Some(match missing.take() {
-                        Some((scopes, by)) => (scopes.union(&more), by),
-                        None => (more, verdict.by),
-                    });
-                    return Ok(());
-                }
-                if matches!(verdict.outcome, Outcome::Barred(Barred::Anonymous)) && !verdict.by.hide
-                {
-                    return Err(No::Anonymous(verdict.by));
-                }
-                match why(&verdict.outcome) {
-                    None => {
-                        if decided.is_none() {
-                            decided = Some(&verdict.by.name);
-                        }
-                        Ok(())
+            let judged = self.call(
+                who,
+                message.era(),
+                call,
+                watch,
+                &mut |verdict, stage, name| {
+                    if let Some(ways) = verdict.asks_for() {
+                        let more = cheapest(ways, who);
+                        missing = Some(match missing.take() {
+                            Some((scopes, by)) => (scopes.union(&more), by),
+                            None => (more, verdict.by),
+                        });
+                        return Ok(());
                     }
-                    Some(why) => Err(No::Call(at, verdict.by, stage, name.into(), why)),
-                }
-            });
+                    if matches!(verdict.outcome, Outcome::Barred(Barred::Anonymous))
+                        && !verdict.by.hide
+                    {
+                        return Err(No::Anonymous(verdict.by));
+                    }
+                    match why(&verdict.outcome) {
+                        None => {
+                            if decided.is_none() {
+                                decided = Some(&verdict.by.name);
+                            }
+                            Ok(())
+                        }
+                        Some(why) => Err(No::Call(at, verdict.by, stage, name.into(), why)),
+                    }
+                },
+            );
             match judged {
                 // Whoever may not use the route yet is told of that only.
                 Err(_) if route_lacks => {}
@@ -175,6 +182,7 @@ impl Guarded {
     fn call<'a, W: Watch>(
         &'a self,
         who: &Who<'_>,
+        era: Era,
         call: &Call,
         watch: &mut W,
         each: &mut impl FnMut(&Verdict<'a>, Stage, &str) -> Result<(), No<'a>>,
@@ -201,6 +209,7 @@ impl Guarded {
             }
         }
         if call.reach.is_empty()
+            && !(era == Era::Modern && is_gone(method))
             && let Some((rules, stage)) = self.rules_of_method(method)
             && !rules.is_open()
         {
@@ -274,6 +283,12 @@ impl Guarded {
             .filter(|scope| self.known_scopes.contains(scope));
         ScopeSet::of(relevant.chain(needed.iter()))
     }
+}
+
+/// Methods that 2026-07-28 has no more (`subscriptions/listen` took their place). Readers leave no resource out that one of
+/// them names, so without one there is nothing to judge, and the backend says itself that it knows no such method.
+fn is_gone(method: &str) -> bool {
+    matches!(method, "resources/subscribe" | "resources/unsubscribe")
 }
 
 /// The one of several sets that needs the fewest new scopes; the first of those that need as many.

@@ -48,16 +48,17 @@ impl Bench {
     }
 
     fn decide(&self, caller: Caller, calls: Vec<Call>) -> Result<Permit, Denied> {
+        self.decide_in(Era::Legacy, caller, calls)
+    }
+
+    fn decide_in(&self, era: Era, caller: Caller, calls: Vec<Call>) -> Result<Permit, Denied> {
         let found = self.table.find(&Method::POST, &"/x".parse().unwrap());
         let Ok(Matched::Backend(target)) = found else {
             panic!("no route")
         };
         let batch = calls.len() > 1;
-        self.policy.decide(
-            caller,
-            target,
-            &Message::for_test(Era::Legacy, calls, batch),
-        )
+        self.policy
+            .decide(caller, target, &Message::for_test(era, calls, batch))
     }
 
     /// `ok`, or the rule that denied; `scope: …` for a step-up.
@@ -272,6 +273,13 @@ fn everything_that_a_call_reaches_is_judged() {
     for method in ["resources/read", "resources/subscribe"] {
         assert_eq!(bench.says(member("eng"), call(method, vec![])), "r");
     }
+    // In 2026-07-28 there is no subscribing to one resource: what names none reaches none.
+    let gone = |reach| {
+        let calls = vec![call("resources/subscribe", reach)];
+        bench.decide_in(Era::Modern, member("eng"), calls).is_ok()
+    };
+    assert!(gone(vec![]));
+    assert!(!gone(vec![Reach::Resource("file:///etc/passwd".into())]));
     let open = Bench::new(&json!({"tools": [{"match": "*"}], "default": "allow"}));
     assert_eq!(open.says(member("eng"), call("tools/call", vec![])), "r");
 }

@@ -209,6 +209,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Keeps a name, which has to be new in its object.
+    #[expect(
+        clippy::ptr_arg,
+        reason = "a name that is borrowed from the text is kept without a copy"
+    )]
     fn note(&mut self, own: &mut Own<'a>, name: &Cow<'a, str>) -> Result<(), Fault> {
         let known = self.names.get(own.from..).unwrap_or_default();
         let is_new = if let Some(many) = &mut own.many {

@@ -119,9 +119,8 @@ impl<'a> Envelope<'a> {
         let whole = |digit: &u8| digit.is_ascii_digit();
         let is_good = match written {
             [b'"', ..] => true,
-            [b'-', digits @ ..] => digits.iter().all(whole),
             [b'n', ..] if self.answers => return Ok(None),
-            digits => digits.iter().all(whole),
+            [b'-', digits @ ..] | digits => digits.iter().all(whole),
         };
         if !is_good {
             return Err(Why::Invalid("`id` is neither a text nor a whole number"));

@@ -71,9 +71,9 @@ pub(crate) fn sent(headers: &HeaderMap) {
         value.split("; ").for_each(cookie);
     }
     for name in ["x-api-key", "mcp-session-id"] {
-        values(&http::HeaderName::from_static(name))
-            .iter()
-            .for_each(|value| secret(value));
+        for value in values(&http::HeaderName::from_static(name)) {
+            secret(&value);
+        }
     }
 }
 
@@ -115,8 +115,14 @@ fn cookie(pair: &str) {
 pub(crate) fn instrument(config: &mut Config, running: Option<&Config>) {
     let Some(recorder) = &*RECORDER else { return };
     if let Some(running) = running {
-        config.audit.clone_from(&running.audit);
-        config.tracing.clone_from(&running.tracing);
+        // Only what was added here: what a test itself set is its own to change.
+        let file = running.audit.file.as_ref();
+        if file.is_some_and(|file| file.path.starts_with(&recorder.folder)) {
+            config.audit.clone_from(&running.audit);
+        }
+        if running.tracing.endpoint.as_ref() == Some(&recorder.collector) {
+            config.tracing.clone_from(&running.tracing);
+        }
         config.logging.access = true;
         return;
     }

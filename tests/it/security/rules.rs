@@ -54,6 +54,11 @@ async fn s24_a_hidden_tool_called_by_name_is_an_unknown_one() {
     let mut first: Option<(Value, Vec<String>)> = None;
     for name in names {
         let seen = world.send(&tool(name)).await;
+        if name.contains(char::is_control) {
+            // Some servers cut names there: no rule could be right about them.
+            assert!(!seen.forwarded && seen.answer.status == 400, "{name:?}");
+            continue;
+        }
         let error = seen.denied(name);
         assert_eq!(error["message"], format!("Unknown tool: {name}"));
         // All but the name is the same for what exists and what does not.
