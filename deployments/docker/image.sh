@@ -60,6 +60,8 @@ context="$(mktemp -d)"
 trap 'rm -rf "$context"' EXIT
 mkdir -p "$context/bin" "$context/empty"
 cp -R "$here/rootfs" "$context/rootfs"
+# The folders above those that the proxy owns are root's.
+mkdir -p "$context/rootfs/run" "$context/rootfs/var/lib"
 cp "$here/Dockerfile.prebuilt" "$context/Dockerfile"
 cp "$authorities" "$context/ca-certificates.crt"
 cp "$binary" "$context/bin/mcp-oidc-proxy-linux-$arch"
@@ -74,7 +76,7 @@ if command -v buildah >/dev/null; then
   # the like, where there is no overlay; BUILD_OPTIONS: `--isolation chroot`, where there are no namespaces.
   read -ra global <<<"${IMAGE_OPTIONS:-}"
   read -ra more <<<"${BUILD_OPTIONS:-}"
-  buildah "${global[@]}" bud "${more[@]}" --format docker --timestamp "$epoch" "${arguments[@]}" "$context"
+  buildah "${global[@]}" bud "${more[@]}" --format docker --identity-label=false --timestamp "$epoch" "${arguments[@]}" "$context"
   [ -z "$archive" ] || { rm -f "$archive" && buildah "${global[@]}" push --format oci "$tag" "oci-archive:$archive:$tag"; }
 elif command -v docker >/dev/null; then
   [ -z "$archive" ] || fail "--archive needs buildah or podman"
