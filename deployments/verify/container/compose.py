@@ -1,7 +1,6 @@
 """Reads docker-compose.yml as Compose does: with the variables of an environment file put in.
 
 compose.py FILE ENV_FILE env SERVICE        the service's environment, one NAME=VALUE a line
-compose.py FILE ENV_FILE get SERVICE KEY    one key of the service, as JSON
 compose.py FILE ENV_FILE policy             fails unless every service is as hardened as it shall be
 """
 
@@ -79,19 +78,21 @@ def policy(compose: dict) -> list[str]:
     return found
 
 
+def load(file: str, variables: str) -> dict:
+    """The compose file, with the variables of an environment file put in."""
+    return put_in(yaml.safe_load(Path(file).read_text()), env_file(variables))
+
+
 def main() -> None:
     file, variables, what, *rest = sys.argv[1:]
-    compose = put_in(yaml.safe_load(Path(file).read_text()), env_file(variables))
+    compose = load(file, variables)
     if what == "policy":
         found = policy(compose)
         print("\n".join(found) or "as hardened as it shall be")
         sys.exit(bool(found))
-    service = compose["services"][rest[0]]
-    if what == "env":
-        for name, value in service["environment"].items():
-            print(f"{name}={value}")
-    else:
-        print(json.dumps(service[rest[1]]))
+    for name, value in compose["services"][rest[0]]["environment"].items():
+        print(f"{name}={value}")
 
 
-main()
+if __name__ == "__main__":
+    main()
