@@ -85,6 +85,40 @@ class Mcp:
         return answer["result"]["content"][0]["text"]
 
 
+class Client:
+    """The official client, a person at its side, that does one thing after the other."""
+
+    def __init__(self, stage: "Stage", url: str, login: str):
+        command = ["node", PARTS / "clients/typescript.mjs", "v2", url, login, "-", "-"]
+        self.log = (stage.work / "client.log").open("ab")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        stage.ends.callback(self.stop)
+        self.answer()
+
+    def send(self, tool: str, arguments: dict) -> None:
+        """Begins a tool call."""
+        self.process.stdin.write(json.dumps({"do": "call", "tool": tool, "arguments": arguments}) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict:
+        """Waits for what it came to."""
+        for line in self.process.stdout:
+            if line.startswith('{"reply"'):
+                return json.loads(line)["reply"]
+        sys.exit("FAILED: the client ended")
+
+    def call(self, tool: str, arguments: dict) -> str:
+        self.send(tool, arguments)
+        reply = self.answer()
+        want("text" in reply, f"{tool}: {reply}")
+        return reply["text"]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self.log.close()
+
+
 class Container:
     """A container that is run by runc, in the foreground of a process of its own."""
 

@@ -3,7 +3,7 @@
 //
 //   node server.mjs '{"access_token_ttl":60}'
 //
-// Prints one JSON line {"issuer", "control", "pid"} when it serves on a free port of 127.0.0.1, and ends
+// Prints one JSON line {"issuer", "control", "pid"} when it serves on a free port of `host`, and ends
 // when its standard input closes. Options, all with defaults: see `options` below.
 //
 // Control listener (JSON in, JSON out, loopback only):
@@ -20,6 +20,8 @@ import Provider, { errors } from 'oidc-provider';
 import * as jose from 'jose';
 
 const options = {
+  // The address that it listens on and that is in its issuer.
+  host: '127.0.0.1',
   // Seconds that an access token of a resource (a JWT) and any other access token live.
   access_token_ttl: 300,
   id_token_ttl: 3600,
@@ -364,9 +366,9 @@ async function mint({ claims = {}, header = {}, key = 'current', alg = 'RS256' }
   return signer.sign(await jose.importJWK(jwk, alg), { crit });
 }
 
-const listen = (which) => new Promise((done) => { which.listen(0, '127.0.0.1', () => done(which.address().port)); });
-const issuer = `http://127.0.0.1:${await listen(server)}`;
+const listen = (which, host) => new Promise((done) => { which.listen(0, host, () => done(which.address().port)); });
+const issuer = `http://${options.host}:${await listen(server, options.host)}`;
 handle = makeProvider(issuer, keys).callback();
-const controlUrl = `http://127.0.0.1:${await listen(control)}`;
+const controlUrl = `http://127.0.0.1:${await listen(control, '127.0.0.1')}`;
 process.stdin.on('end', () => process.exit(0)).resume();
 process.stdout.write(`${JSON.stringify({ issuer, control: controlUrl, pid: process.pid })}\n`);
