@@ -35,14 +35,19 @@ const make = () => [
 
 let client;
 let transport;
+// What the person came back with, handed to the client, which asks for tokens with it.
+async function approved(error) {
+  const callback = memory.callback;
+  if (!callback) throw error;
+  memory.callback = undefined;
+  await transport.finishAuth(family === 'v2' ? callback : callback.get('code'));
+}
 async function connect() {
   [client, transport] = make();
   try {
     await client.connect(transport);
   } catch (error) {
-    if (!memory.callback) throw error;
-    if (family !== 'v2') await transport.finishAuth(memory.callback.get('code'));
-    else await transport.finishAuth(memory.callback);
+    await approved(error);
     [client, transport] = make();
     await client.connect(transport);
   }
@@ -67,7 +72,15 @@ await connect();
 if (tool === '-') {
   await steps({
     list: async () => ({ tools: await list(), revision: revision() }),
-    call: (command) => call(command.tool, command.arguments),
+    // A call that lacks scopes sends the person to approve again; it is the application that repeats it.
+    call: async (command) => {
+      try {
+        return await call(command.tool, command.arguments);
+      } catch (error) {
+        await approved(error);
+        return call(command.tool, command.arguments);
+      }
+    },
     // These clients do not look at the time: they learn from a 401 that a token is over.
     later: () => {},
     quit: async () => { await end(); },
