@@ -89,6 +89,18 @@ annotations:
 {{- ternary "https" "http" .Values.tls.enabled -}}
 {{- end -}}
 
+{{/*
+Names of the container's ports. In a pod of somebody else's, a Service that leads to `http` could lead to the server itself,
+past the proxy: names of our own there.
+*/}}
+{{- define "mcp-oidc-proxy.containerPortName" -}}
+{{- if eq .Values.mode "sidecar" -}}mcp-proxy{{- else -}}{{- include "mcp-oidc-proxy.trafficPortName" . -}}{{- end -}}
+{{- end -}}
+
+{{- define "mcp-oidc-proxy.metricsPortName" -}}
+{{- ternary "mcp-metrics" "metrics" (eq .Values.mode "sidecar") -}}
+{{- end -}}
+
 {{- define "mcp-oidc-proxy.trafficPort" -}}
 {{- ternary .Values.ports.https .Values.ports.http .Values.tls.enabled | int -}}
 {{- end -}}

@@ -17,11 +17,11 @@ envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 ports:
-  - name: {{ include "mcp-oidc-proxy.trafficPortName" . }}
+  - name: {{ include "mcp-oidc-proxy.containerPortName" . }}
     containerPort: {{ include "mcp-oidc-proxy.trafficPort" . }}
     protocol: TCP
   {{- if .Values.metrics.enabled }}
-  - name: metrics
+  - name: {{ include "mcp-oidc-proxy.metricsPortName" . }}
     containerPort: {{ .Values.ports.metrics }}
     protocol: TCP
   {{- end }}
@@ -30,10 +30,10 @@ ports:
   httpGet:
     {{- if $.Values.metrics.enabled }}
     path: {{ index $probe 1 }}
-    port: metrics
+    port: {{ include "mcp-oidc-proxy.metricsPortName" $ }}
     {{- else }}
     path: {{ index $probe 2 }}
-    port: {{ include "mcp-oidc-proxy.trafficPortName" $ }}
+    port: {{ include "mcp-oidc-proxy.containerPortName" $ }}
     scheme: {{ ternary "HTTPS" "HTTP" $.Values.tls.enabled }}
     {{- end }}
   {{- toYaml (index $.Values (first $probe)) | nindent 2 }}
