@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny fuzz bench verify-deploy check clean-parts
+.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
 
 CARGO ?= cargo
 # Tests that work at once. Every one of them may start servers of its own.
@@ -66,6 +66,9 @@ fuzz: ## Fuzz the readers of strangers' bytes, each for FUZZ_TIME seconds (needs
 	  mkdir -p fuzz/corpus/$$target; \
 	  $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_TIME) || exit 1; \
 	done
+
+packages: ## Make a .deb and an .rpm in target/packages (BINARY=file: of this program)
+	./systemd/packages/build.sh $(if $(BINARY),--binary $(BINARY))
 
 verify-deploy: ## Prove the deployment artefacts and print a table (QUICK=1: only what is cheap; CHECK=name: only those)
 	./deployments/verify/run.sh $(if $(QUICK),--quick) $(CHECK)

@@ -11,7 +11,8 @@ if ! need_deb systemd-nspawn systemd-container || ! need_deb debootstrap deboots
   exit 0
 fi
 
-tree="$cache/systemd-tree"
+packages=systemd,systemd-sysv,python3,logrotate,ca-certificates,curl
+tree="$cache/systemd-tree-$(printf '%s' "$packages" | cksum | cut -d' ' -f1)"
 make_tree() {
   # One at a time, apart from other tools that are being fetched.
   exec 8>"$tree.lock"
@@ -22,7 +23,7 @@ make_tree() {
   # From where this system has its own packages.
   mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Codename: $codename" 'Component: main' | head -n 1)"
   rm -rf "$tree.part"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,python3,logrotate,ca-certificates "$codename" "$tree.part" "$mirror"
+  debootstrap --variant=minbase --include="$packages" "$codename" "$tree.part" "$mirror"
   mv "$tree.part" "$tree"
 }
 [ -d "$tree" ] || proof "container tree" "debootstrap" make_tree
@@ -31,8 +32,11 @@ make_tree() {
 work="$(mktemp -d)"
 cleanup() { umount "$work/root" 2>/dev/null || true; rm -rf "$work"; }
 trap cleanup EXIT
-mkdir -p "$work"/{up,work,root,verify/out}
-cp -r systemd deployments/verify/systemd/*.py "$work/verify/"
+mkdir -p "$work"/{up,work,root,verify/out,verify/deployments/verify,verify/docs/install}
+# Laid out as in the repository, so that the commands of the documentation work as they are printed.
+cp -r systemd "$work/verify/"
+cp -r deployments/verify/systemd "$work/verify/deployments/verify/"
+cp docs/install/systemd.md "$work/verify/docs/install/"
 cp "$(binary)" "$work/verify/mcp-oidc-proxy"
 find "$cache/packages" -name '*.deb' -exec cp {} "$work/verify/" \; 2>/dev/null || true
 
@@ -44,7 +48,7 @@ After=multi-user.target
 [Service]
 Type=oneshot
 Environment=PYTHONDONTWRITEBYTECODE=1
-ExecStart=/bin/sh -c 'python3 -u /verify/suite.py >/verify/out/log 2>&1; journalctl --no-pager >/verify/out/journal'
+ExecStart=/bin/sh -c 'python3 -u /verify/deployments/verify/systemd/suite.py >/verify/out/log 2>&1; journalctl --no-pager >/verify/out/journal'
 ExecStopPost=/bin/systemctl --no-block poweroff
 UNIT
   mkdir -p "$work/root/verify"

@@ -435,6 +435,38 @@ def upgrades():
     drop_in("mine.conf", None)
 
 
+def newcomer():
+    """docs/install/systemd.md as printed, up to a tool call"""
+    install("uninstall", "--purge")
+    global parts
+    parts.kill()
+    parts.wait()
+    text = (HERE / "docs/install/systemd.md").read_text()
+    chapter = text.split("## To a tool call")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", chapter, re.S)
+    # The client of the last one is not here.
+    blocks = [block for block in blocks if not block.startswith("claude ")]
+    said = ""
+    for block in blocks:
+        # As a person does it: the next one when the provider is there.
+        if "--online" in block:
+            wait_for("http://127.0.0.1:9000/jwks")
+        said = run("bash", "-euc", block, cwd=HERE)
+    wanted = re.findall(r"^# (\{.*)$", blocks[-1], re.M)[0]
+    expect(said.strip() == wanted, f"the page says {wanted}, the shell {said}")
+    login_and_call(MCP)
+    instances = re.search(r"## Several instances\n\n```sh\n(.*?)```", text, re.S)[1]
+    run("bash", "-euc", instances, cwd=HERE)
+    call("http://localhost:8180/mcp", "echo", {"text": "two"}, {"X-API-Key": (ETC / "my-key").read_text().strip()})
+    port = re.search(r"## Port 443\n.*?```sh\n(.*?)```", text, re.S)[1]
+    run("bash", "-euc", port, cwd=HERE)
+    held = re.search(r"## A restart that refuses no connection\n.*?```sh\n(.*?)```", text, re.S)[1]
+    run("bash", "-euc", held, cwd=HERE)
+    login_and_call(MCP)
+    run("systemctl", "stop", "sample-parts")
+    parts = start_parts()
+
+
 def uninstalls(before):
     """uninstall leaves the configuration, uninstall --purge leaves nothing"""
     install("uninstall")
@@ -443,7 +475,7 @@ def uninstalls(before):
     running = [path for path in Path("/proc").glob("[0-9]*/comm") if path.read_text().startswith("mcp-oidc-proxy")]
     expect(not running, f"still running: {running}")
     install("install", "--binary", BINARY)
-    serves()
+    expect(show("ActiveState") == "active", "the configuration that was left does not start")
     install("uninstall", "--purge")
     left = differences(before, files())
     expect(not left, f"left behind: {left}")
@@ -471,13 +503,19 @@ def package(before, path):
     expect(not left, f"left behind: {left}")
 
 
-def main():
-    parts = subprocess.Popen([sys.executable, str(HERE / "parts.py"), "9000", "3000"])
+def start_parts():
+    started = subprocess.Popen([sys.executable, str(HERE / "deployments/verify/systemd/parts.py"), "9000", "3000"])
     wait_for("http://127.0.0.1:9000/jwks")
+    return started
+
+
+def main():
+    global parts
+    parts = start_parts()
     before = files()
     wanted = [installs, installs_again, wrong_configuration, starts, configuration_is_safe, logs_in, reloads, reload_refused,
               watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, instance, rotates,
-              upgrades, lambda: uninstalls(before)]
+              upgrades, newcomer, lambda: uninstalls(before)]
     wanted[-1].__doc__ = uninstalls.__doc__
     for deb in HERE.glob("*.deb"):
         wanted.append(lambda deb=deb: package(before, deb))
