@@ -36,7 +36,7 @@ def overview():
             graph("Error rate by route", "Share of requests answered with 5xx.", "percentunit", ratio('status=~"5.."', REQUESTS, "route", "{route}", "{{route}}"), "traffic.md#mcpproxyhigherrorrate", ERRORS),
             graph("Response time", "To the head of the answer, all routes.", "s", quantiles(TIMES, labels="{route}"), "traffic.md#mcpproxyslowresponses", SECONDS),
             graph("Response time by route", "95th percentile.", "s", quantiles(TIMES, "route", "{route}", (0.95,)), "traffic.md#mcpproxyslowresponses", SECONDS),
-            graph("The proxy's own share", "What the proxy adds to the backend's time.", "s", quantiles("mcp_proxy_request_overhead_seconds", labels="{route}"), "traffic.md#mcpproxyoverheadhigh", [(0.01, WARN)]),
+            graph("The proxy's own share", "What the proxy adds to the backend's time; without its own pages, which wait for the provider.", "s", quantiles("mcp_proxy_request_overhead_seconds", labels='{route,route!="_own"}'), "traffic.md#mcpproxyoverheadhigh", [(0.01, WARN)]),
             graph("Under way", "Requests that are not answered to the end, streams among them.", "short", ("sum by (route) (mcp_proxy_requests_in_flight{route})", "{{route}}")),
             graph("Bytes", "Bodies of requests and answers.", "Bps", [rate("mcp_proxy_request_bytes_total", "job", "{route}", "in"), rate("mcp_proxy_response_bytes_total", "job", "{route}", "out")]),
             graph("Request rate by service", "As guides for MCP servers ask for it, through the recording rule http_requests_total.", "reqps", ("sum by (service) (rate(http_requests_total{sel}[$__rate_interval]))", "{{service}}")),
@@ -97,7 +97,7 @@ def auth():
             graph("Sign-ins and the use of sessions", "A loop: many sign-ins, hardly any request with a session.", "ops",
                   [rate(AUTH, "flow", '{sel,flow="code",result="success"}', "sign-ins"), rate(AUTH, "flow", '{sel,flow="session",result="ok"}', "requests with a session")], "sign-in.md#mcpproxyloginloop"),
             graph("Browser sessions", "By store.", "short", ("sum by (store) (mcp_proxy_active_sessions{sel})", "{{store}}")),
-            graph("Sign-outs and refreshes", "Here, told by the provider, and quiet renewals.", "ops", rate(AUTH, "flow,result", '{sel,flow!~"code|session|api_key|bypass|bearer_jwt|introspection"}'), "sign-in.md#mcpproxybackchannellogoutfailing"),
+            graph("Sign-outs and refreshes", "Here, told by the provider, and quiet renewals.", "ops", rate(AUTH, "flow,result", '{sel,flow!~"code|session|api_key|bypass|bearer_jwt|introspection|access_token"}'), "sign-in.md#mcpproxybackchannellogoutfailing"),
         ]),
         ("Credentials", [
             graph("Accepted", "Requests by kind of credential.", "reqps", rate(AUTH, "flow", '{sel,result="ok"}')),

@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 
+sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 RUNBOOKS = "https://github.com/mcp-oidc-proxy/mcp-oidc-proxy/blob/main/docs/runbooks/"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
