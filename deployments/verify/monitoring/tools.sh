@@ -1,0 +1,22 @@
+# promtool, amtool and prometheus; sourced after lib.sh. The packages are unpacked, not installed, so that no service comes along.
+# shellcheck shell=bash
+monitoring_tools() {
+  have promtool amtool prometheus || locked _monitoring_tools
+  have promtool amtool prometheus
+}
+_monitoring_tools() {
+  : "${cache:?}"
+  local into="$cache/prometheus" tool
+  have apt-get dpkg-deb || return 1
+  mkdir -p "$into"
+  (
+    cd "$into"
+    apt-get update -qq && apt-get download -qq prometheus prometheus-alertmanager
+    for package in ./*.deb; do dpkg-deb -x "$package" .; done
+    rm -f ./*.deb
+  ) >>"$cache/apt.log" 2>&1 || return 1
+  for tool in promtool amtool prometheus; do ln -sfn "$into/usr/bin/$tool" "$cache/bin/$tool"; done
+}
+
+# lint WHAT...: lint.py with a Python that has PyYAML, which comes with yamllint.
+yaml_python() { need_pip yamllint yamllint==1.38.0 && readlink -f "$(command -v yamllint)" | xargs dirname | sed 's|$|/python|'; }
