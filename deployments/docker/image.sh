@@ -31,9 +31,11 @@ case "$(uname -m)" in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) fail "no i
 if [ -n "$build" ]; then
   [ -z "$binary" ] || fail "--build and --binary exclude each other"
   target="$(rustc -vV | sed -n 's/^host: //p')"
+  # Writes the list of crates into the binary, so that scanners can tell what is in the image.
+  command -v cargo-auditable >/dev/null || cargo install cargo-auditable --version 0.7.7 --locked
   # The target has to be named, or the flag would reach procedural macros too, which cannot be static.
   (cd "$root" && RUSTFLAGS='-C target-feature=+crt-static' \
-    cargo build --locked --profile dist --target "$target" --bin mcp-oidc-proxy)
+    cargo auditable build --locked --profile dist --target "$target" --bin mcp-oidc-proxy)
   binary="$(cd "$root" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$target/dist/mcp-oidc-proxy"
 fi
 [ -n "$binary" ] || fail "name a binary, or --build one"

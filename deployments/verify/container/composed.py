@@ -6,6 +6,7 @@ composed.py FOLDER_WITH_ENV IMAGE       in a network namespace that has nothing 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,9 +85,12 @@ def main(stage: Stage, variables: Path, image: Path) -> None:
     until("everything is healthy", lambda: json.loads(ask("GET", "http://localhost:8080/health")[2])["status"] == "healthy")
     step("the proxy found all three by the names that Compose gives them (DNS)")
 
-    text = Mcp("http://localhost:8080/mcp", {"X-API-Key": service["environment"]["MCP_API_KEY"]}).call("echo", {"message": "hello"})
-    want(text == "Echo: hello", text)
-    step("a tool call with the API key of .env")
+    # The commands of docs/install/compose.md, as they are printed there.
+    page = (ROOT / "docs/install/compose.md").read_text()
+    commands = next(block for block in re.findall(r"```sh\n(.*?)```", page, re.S) if "tools/call" in block)
+    done = subprocess.run(["sh", "-eu", "-c", commands], cwd=variables, capture_output=True, text=True, timeout=60, check=False)
+    want(done.returncode == 0 and "Echo: hello" in done.stdout, f"the commands of compose.md: {done.stdout}{done.stderr}")
+    step("the commands of docs/install/compose.md, as printed, come to a tool call with the API key of .env")
     # A person's browser takes every name under .localhost for this machine.
     hosts = stage.file("browser-hosts", f"127.0.0.1 localhost\n{ADDRESSES['idp.localhost']} idp.localhost\n")
     seen = stage.visit("http://localhost:8080/mcp", "ann", "echo", {"message": "signed in"}, hosts)
