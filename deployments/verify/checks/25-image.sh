@@ -100,7 +100,7 @@ in_namespace() {
   ip netns delete "$netns" 2>/dev/null || true
   ip netns add "$netns"
   nsenter --net="/run/netns/$netns" ip link set lo up
-  nsenter --net="/run/netns/$netns" timeout 580 "$@"
+  nsenter --net="/run/netns/$netns" timeout 1200 "$@"
 }
 stage=deployments/verify/container
 proof "$name" "run by runc: environment alone, drain, kill" in_namespace "$python" -B "$stage/image.py" environment "$work/image"

@@ -80,7 +80,7 @@ def main(stage: Stage, variables: Path, image: Path) -> None:
     proxy = stage.container("proxy", image, wish).start()
     until("the proxy's health check passes", proxy.healthy)
     step("the proxy is healthy before the provider is")
-    until("the health check of the provider passes", lambda: provider.process.poll() is None and healthy(services["idp"]), 300)
+    until("the health check of the provider passes", lambda: provider.process.poll() is None and healthy(services["idp"]), 900)
     step("the provider is healthy, with the realm in it")
     until("everything is healthy", lambda: json.loads(ask("GET", "http://localhost:8080/health")[2])["status"] == "healthy")
     step("the proxy found all three by the names that Compose gives them (DNS)")
