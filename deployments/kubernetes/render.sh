@@ -16,7 +16,7 @@ rendered() {
   local values=()
   for name; do values+=(--values "values/$name.yaml"); done
   "$helm" template mcp-oidc-proxy "$chart" --kube-version 1.32.0 "${values[@]}" |
-    sed -E '/^# Source: /d; /^ +helm\.sh\/chart: /d; /^ +app\.kubernetes\.io\/managed-by: /d; /^      annotations:$/d; /^        checksum\/(config|secrets): /d'
+    sed -E '/^# Source: /d; /^ +helm\.sh\/chart: /d; /^ +app\.kubernetes\.io\/managed-by: /d; /^$/d; /^      annotations:$/d; /^        checksum\/(config|secrets): /d'
 }
 
 # of KIND [NAME PATTERN]: the objects of standard input that are of this kind.

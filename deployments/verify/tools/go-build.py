@@ -3,8 +3,8 @@
 
     go-build.py TARGET MODULE@VERSION PACKAGE [LDFLAGS]
 
-A module of its own requires the wanted one and repeats its replacements: those by another module as they are, those
-by a folder beside it (`./staging/src/k8s.io/api`, `../api`) by the released version that was cut from that folder.
+A module of its own requires the wanted one and repeats its replacements by other modules. Those by a folder beside it are left
+out, for the part was released too; only Kubernetes has to be told which version of its parts that is.
 """
 import json
 import os
@@ -21,12 +21,15 @@ def go(folder: str, *arguments: str) -> str:
     ).stdout
 
 
-def released_as(version: str, replaced: str) -> str:
-    """The version of a part that is released together with the whole."""
-    if replaced.startswith("k8s.io/"):
-        # k8s.io/kubernetes v1.34.4 goes with k8s.io/api v0.34.4.
-        return re.sub(r"^v1\.", "v0.", version)
-    return version
+def replacement(module: str, version: str, entry: dict) -> str | None:
+    """What stands for a replacement, or nothing if the requirement of the module itself is good."""
+    old, new = entry["Old"]["Path"], entry["New"]
+    if "Version" in new:
+        return f"{old}={new['Path']}@{new['Version']}"
+    if module == "k8s.io/kubernetes":
+        # It requires its parts as v0.0.0; k8s.io/kubernetes v1.34.4 goes with k8s.io/api v0.34.4.
+        return f"{old}={old}@{re.sub('^v1[.]', 'v0.', version)}"
+    return None
 
 
 def main() -> None:
@@ -38,9 +41,8 @@ def main() -> None:
         found = json.loads(go(folder, "mod", "download", "-json", wanted))
         replacements = json.loads(go(folder, "mod", "edit", "-json", found["GoMod"])).get("Replace") or []
         for entry in replacements:
-            old, new = entry["Old"]["Path"], entry["New"]
-            by = f"{new['Path']}@{new['Version']}" if "Version" in new else f"{old}@{released_as(version, old)}"
-            go(folder, "mod", "edit", f"-replace={old}={by}")
+            if by := replacement(module, version, entry):
+                go(folder, "mod", "edit", f"-replace={by}")
         with open(os.path.join(folder, "tools.go"), "w", encoding="utf-8") as file:
             # Keeps the requirement although nothing here calls it.
             file.write(f'//go:build tools\n\npackage tools\n\nimport _ "{package}"\n')
