@@ -132,7 +132,10 @@ def alerts():
     for path in sorted((HOME / "rules/tests").glob("*.yml")):
         for test in yaml.safe_load(path.read_text())["tests"]:
             for check in test["promql_expr_test"]:
-                name = re.search(r'alertname="(\w+)"', check["expr"])[1]
+                alert = re.search(r'alertname="(\w+)"', check["expr"])
+                if not alert:
+                    continue
+                name = alert[1]
                 if not check["exp_samples"]:
                     quiet.add(name)
                 for sample in check["exp_samples"]:
