@@ -2,9 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit it parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
+.PHONY: help build demo test unit it test-lambda parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
 
 CARGO ?= cargo
+# What is checked and tested: the function of AWS Lambda as well. It adds no dependency; the default is checked by `lint`.
+FEATURES := --features lambda
 # Tests that work at once. Every one of them may start servers of its own.
 TEST_THREADS ?= $(shell nproc)
 # Seconds for each fuzz target.
@@ -18,20 +20,23 @@ build: ## Build the release binary: target/release/mcp-oidc-proxy
 	$(CARGO) build --release --locked
 
 demo: ## Start the demo on this machine (ONCE=1: drive it and exit)
-	$(CARGO) run --quiet --locked --example demo -- $(if $(ONCE),--once)
+	$(CARGO) run --quiet --locked $(FEATURES) --example demo -- $(if $(ONCE),--once)
 
 test: parts ## Run all tests; install and start what they need; print the counts
 	@mkdir -p target && rm -rf target/record
 	MCP_PROXY_TEST_RECORD=$(CURDIR)/target/record \
-	  $(CARGO) test --locked --no-fail-fast -- --test-threads=$(TEST_THREADS) 2>&1 | tee target/test.log || status=$$?; \
+	  $(CARGO) test --locked $(FEATURES) --no-fail-fast -- --test-threads=$(TEST_THREADS) 2>&1 | tee target/test.log || status=$$?; \
 	  ./tests/canaries.sh target/record || status=1; \
 	  ./tests/count.sh target/test.log; exit $${status:-0}
 
 unit: ## Run the tests that stand beside the code
-	$(CARGO) test --locked --lib --bins
+	$(CARGO) test --locked $(FEATURES) --lib --bins
 
 it: parts ## Run the integration tests (FILTER=name: only those)
-	$(CARGO) test --locked --test it -- --test-threads=$(TEST_THREADS) $(FILTER)
+	$(CARGO) test --locked $(FEATURES) --test it -- --test-threads=$(TEST_THREADS) $(FILTER)
+
+test-lambda: ## Run the tests of the function of AWS Lambda (FILTER=name: only those)
+	$(CARGO) test --locked $(FEATURES) --test lambda -- --test-threads=$(TEST_THREADS) $(FILTER)
 
 parts: ## Install the real providers, clients and servers that tests use
 	@./tests/parts/setup.sh
@@ -43,17 +48,18 @@ check-fmt:
 	$(CARGO) fmt --all --check
 
 lint: ## Run clippy on everything; warnings are errors
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(FEATURES) --all-targets -- -D warnings
+	$(CARGO) clippy --locked --lib -- -D warnings
 
 doc: ## Build the code's documentation; broken links are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked $(FEATURES) --no-deps --document-private-items
 
 gen: ## Write the generated files (reference configuration, schema, docs) again
-	$(CARGO) run --quiet --locked -- config all --write
+	$(CARGO) run --quiet --locked $(FEATURES) -- config all --write
 	./helm/generate.py
 
 check-gen: ## Fail when a generated file is stale
-	$(CARGO) run --quiet --locked -- config all --check
+	$(CARGO) run --quiet --locked $(FEATURES) -- config all --check
 	./helm/generate.py --check
 
 deny: ## Check licences, sources and banned crates (ADVISORIES=1: known vulnerabilities too)

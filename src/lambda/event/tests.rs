@@ -33,7 +33,10 @@ fn request(asked: Asked) -> (Arc<Conn>, Request) {
 }
 
 fn refused(asked: Asked) -> Unusable {
-    asked.request.err().expect("it is refused")
+    match asked.request {
+        Ok((_, request)) => panic!("it is taken: {}", request.uri()),
+        Err(unusable) => unusable,
+    }
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn what_a_client_can_write_does_not_make_it_somebody_else() {
     // API Gateway and function URLs say whose the connection is.
     for event in [URL, HTTP] {
         let asked = changed(event, |event| {
-            event["headers"]["x-forwarded-for"] = json!("10.0.0.1")
+            event["headers"]["x-forwarded-for"] = json!("10.0.0.1");
         });
         assert_eq!(request(asked).0.peer.ip(), "203.0.113.7".parse().ok());
     }
@@ -80,7 +83,7 @@ fn what_a_client_can_write_does_not_make_it_somebody_else() {
     assert_eq!(request(asked).0.peer.ip(), "2001:db8::1".parse().ok());
     for nobody in ["", "unknown", "203.0.113.9, _hidden"] {
         let asked = changed(BALANCER, |event| {
-            event["headers"]["x-forwarded-for"] = json!(nobody)
+            event["headers"]["x-forwarded-for"] = json!(nobody);
         });
         assert_eq!(
             request(asked).0.peer.ip(),
@@ -89,7 +92,7 @@ fn what_a_client_can_write_does_not_make_it_somebody_else() {
         );
     }
     let asked = changed(URL, |event| {
-        event["requestContext"]["http"]["sourceIp"] = json!("?")
+        event["requestContext"]["http"]["sourceIp"] = json!("?");
     });
     assert_eq!(refused(asked), Unusable::Part("source address"));
 }
@@ -199,7 +202,7 @@ fn stages_in_front_of_paths_are_refused() {
     // A REST API behind a domain of its own: the stage is not in the path. An HTTP API may have put it there.
     assert!(read(REST.as_bytes(), BOUNDS).unwrap().request.is_ok());
     let asked = changed(HTTP, |event| {
-        event["requestContext"]["stage"] = json!("prod")
+        event["requestContext"]["stage"] = json!("prod");
     });
     assert_eq!(refused(asked), Unusable::Stage);
 }
@@ -213,11 +216,11 @@ fn heads_have_bounds() {
     });
     assert_eq!(refused(many), Unusable::Headers);
     let long = changed(URL, |event| {
-        event["headers"]["x-long"] = json!("x".repeat(40_000))
+        event["headers"]["x-long"] = json!("x".repeat(40_000));
     });
     assert_eq!(refused(long), Unusable::Headers);
     let long = changed(URL, |event| {
-        event["rawQueryString"] = json!("x".repeat(40_000))
+        event["rawQueryString"] = json!("x".repeat(40_000));
     });
     assert_eq!(refused(long), Unusable::Headers);
     for (name, value) in [("bad name", "x"), ("x-a", "a\r\nb: c"), ("x-a", "\u{0}")] {
