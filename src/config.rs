@@ -19,6 +19,7 @@ pub mod load;
 pub mod oidc;
 pub mod pages;
 pub mod path;
+pub mod peek;
 pub mod pointer;
 pub mod problem;
 pub mod route;

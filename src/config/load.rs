@@ -92,31 +92,11 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, at most [`super::problem::MAX_PROBLEMS`] things, each with its place and what to do.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
-    let env: BTreeMap<String, String> = sources
-        .env
-        .iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let env = environment_of(sources);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut layers = Layers::new();
-
-    let files = read_files(sources, &env, &mut layers, &mut problems);
-    if !problems.is_empty()
-        && let Some(problems) = Problems::of(std::mem::take(&mut problems))
-    {
-        // What the other layers have wrong cannot be known without the files.
-        return Err(problems);
-    }
-    let version = KeyPath::root().key("version");
-    if files.is_empty() {
-        // The environment alone needs no version: its names have not changed.
-        let _ = layers.set(&version, Value::from(1), &Origin::Default);
-    }
-    bind_bypass_to_loopback(sources, &env, &mut layers);
-    env::apply(&env, &mut layers, &mut problems, &mut warnings);
-    apply_flags(sources, &mut layers, &mut problems);
+    let files = lay(sources, &env, &mut layers, &mut problems, &mut warnings)?;
 
     let decoded = value::environment::with(&env, || decode::decode(&mut layers, &mut problems));
     if let Some(config) = &decoded.config {
@@ -151,6 +131,48 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     }
 }
 
+/// The environment without empty variables, which count as unset.
+pub(super) fn environment_of(sources: &Sources) -> BTreeMap<String, String> {
+    let set = sources.env.iter().filter(|(_, text)| !text.is_empty());
+    set.map(|(name, text)| (name.clone(), text.clone()))
+        .collect()
+}
+
+/// Lays everything over each other that sources say. Gives the files that were read.
+///
+/// # Errors
+/// What is wrong with the files: what the other layers have wrong cannot be known without them.
+pub(super) fn lay(
+    sources: &Sources,
+    env: &BTreeMap<String, String>,
+    layers: &mut Layers,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PathBuf>, Problems> {
+    let files = read_files(sources, env, layers, problems);
+    if let Some(problems) = Problems::of(std::mem::take(problems)) {
+        return Err(problems);
+    }
+    let version = KeyPath::root().key("version");
+    if files.is_empty() {
+        // The environment alone needs no version: its names have not changed.
+        let _ = layers.set(&version, Value::from(1), &Origin::Default);
+    }
+    bind_bypass_to_loopback(sources, env, layers);
+    env::apply(env, layers, problems, warnings);
+    apply_flags(sources, layers, problems);
+    Ok(files)
+}
+
+/// The files that are read: those that were named, or the first of the usual ones that exists.
+pub(super) fn files_of(sources: &Sources) -> Vec<PathBuf> {
+    if !sources.files.is_empty() {
+        return sources.files.clone();
+    }
+    let usual = sources.default_files.iter().find(|file| file.exists());
+    usual.cloned().into_iter().collect()
+}
+
 /// Lays the files over each other.
 fn read_files(
     sources: &Sources,
@@ -158,17 +180,7 @@ fn read_files(
     layers: &mut Layers,
     problems: &mut Vec<Problem>,
 ) -> Vec<PathBuf> {
-    let files = if sources.files.is_empty() {
-        sources
-            .default_files
-            .iter()
-            .find(|file| file.exists())
-            .cloned()
-            .into_iter()
-            .collect()
-    } else {
-        sources.files.clone()
-    };
+    let files = files_of(sources);
     for file in &files {
         let named = Arc::new(file.clone());
         let whole = |message| Problem {

@@ -237,7 +237,10 @@ impl Serialize for SecretRef {
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a text, { env: NAME }, { file: PATH } or { credential: NAME }")]
+        #[serde(
+            untagged,
+            expecting = "a text, { env: NAME }, { file: PATH } or { credential: NAME }"
+        )]
         enum Form {
             Inline(String),
             Env(EnvForm),
