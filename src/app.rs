@@ -3,8 +3,10 @@
 
 mod built;
 mod direct;
+mod files;
 #[cfg(feature = "lambda")]
 mod function;
+mod reload;
 mod restart;
 mod run;
 mod traces;
@@ -22,12 +24,13 @@ use tokio_util::task::TaskTracker;
 
 use self::built::Built;
 pub use self::direct::subjects;
+use self::files::Files;
 pub use self::run::serve;
-use crate::admin::{Control, ControlListener, Health, MetricsListener};
-use crate::audit::{Audit, Event, Kind, Outcome};
+use crate::admin::{Control, ControlListener, Health, LoadedConfig, MetricsListener, Orders};
+use crate::audit::{Audit, Event, Kind};
 use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
-use crate::listen::{Drain, Listeners};
+use crate::listen::{Drain, Inherited, InheritedSocket, Listeners};
 use crate::mcp::session::Ledger;
 use crate::proxy::Proxy;
 use crate::revocation::Revocations;
@@ -35,8 +38,9 @@ use crate::session::keyring::{KeyRingError, key_ring};
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::metrics::{Metrics, Name};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Traces;
+use crate::urls::PublicUrl;
 
 /// Why the proxy did not start, or did not take over a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +76,34 @@ struct Lasting {
     log: Option<LogHandle>,
 }
 
+/// What a process has around a proxy, and who embeds one has not.
+struct Surroundings {
+    log: Option<LogHandle>,
+    /// The files behind the configuration.
+    files: Arc<Files>,
+    /// Where operators give orders to the process.
+    orders: Orders,
+    inherited: Inherited,
+}
+
+impl Default for Surroundings {
+    /// Nobody carries out orders.
+    fn default() -> Self {
+        Self {
+            log: None,
+            files: Arc::default(),
+            orders: Orders::new().0,
+            inherited: Inherited::default(),
+        }
+    }
+}
+
 /// A proxy that serves.
 pub struct Running {
     lasting: Arc<Lasting>,
+    files: Arc<Files>,
+    /// The configuration at the start: what only a restart changes is still as it says.
+    began: Arc<Config>,
     proxy: Arc<Proxy>,
     built: Mutex<Built>,
     config: ArcSwap<Config>,
@@ -92,7 +121,7 @@ impl Running {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub async fn start(loaded: Loaded, ambient: Ambient) -> Result<Self, StartError> {
-        Self::start_with(loaded, ambient, None, std::io::stdout()).await
+        Self::start_with(loaded, ambient, Surroundings::default(), std::io::stdout()).await
     }
 
     /// The same with access records going elsewhere than to standard output.
@@ -104,28 +133,39 @@ impl Running {
         ambient: Ambient,
         access: impl Write + Send + 'static,
     ) -> Result<Self, StartError> {
-        Self::start_with(loaded, ambient, None, access).await
+        Self::start_with(loaded, ambient, Surroundings::default(), access).await
     }
 
     async fn start_with(
         loaded: Loaded,
         ambient: Ambient,
-        log: Option<LogHandle>,
+        surroundings: Surroundings,
         access: impl Write + Send + 'static,
     ) -> Result<Self, StartError> {
+        let Surroundings {
+            log,
+            files,
+            orders,
+            mut inherited,
+        } = surroundings;
+        let about = reload::about(&loaded, &ambient);
         let mut config = loaded.config;
         let metrics = Metrics::new();
         let health = Health::new(ambient.clone());
-        let listeners = Listeners::bind(&config, &metrics, &ambient)
+        inherited
+            .fits(&config)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        let passed = (inherited.take_metrics(), inherited.take_admin());
+        let listeners = Listeners::bind(&config, inherited, &metrics, &ambient)
             .map_err(|error| StartError::Unavailable(error.to_string()))?;
         let addresses = listeners.addresses();
         name_free_port(&mut config, &addresses);
         let metrics_listener = if config.metrics.enabled {
-            Some(bind_metrics(&config).await?)
+            Some(bind_metrics(&config, passed.0).await?)
         } else {
             None
         };
-        let control_listener = bind_control(&config).await?;
+        let control_listener = bind_control(&config, passed.1).await?;
         let store = crate::store::open(&config.sessions, ambient.clone(), &metrics)
             .await
             .map_err(|error| StartError::Unavailable(format!("sessions.redis: {error}")))?;
@@ -159,13 +199,7 @@ impl Running {
         });
         // From here on tasks run; whoever fails below ends them.
         let ending = lasting.end.clone().drop_guard();
-        let metrics_address = metrics_listener.as_ref().map(MetricsListener::address);
-        if let Some(listener) = metrics_listener {
-            let (metrics, health) = (Arc::clone(&lasting.metrics), Arc::clone(&lasting.health));
-            lasting
-                .tracker
-                .spawn(listener.serve(metrics, health, lasting.end.clone()));
-        }
+        let metrics_address = metrics_listener.map(|listener| serve_metrics(&lasting, listener));
         watch::all(&lasting);
         let keys = keys_when_there(&config, &lasting).await?;
         let (snapshot, built) = built::build(&lasting, &config, &keys, None)?;
@@ -173,7 +207,7 @@ impl Running {
         built.start(&lasting);
         built.configure_health(&lasting, &config);
         let admin_address = control_listener.as_ref().map(ControlListener::address);
-        let control = control(&lasting, &built, control_listener);
+        let control = control(&lasting, &built, about, orders, control_listener);
         let public_url = built.public_url.clone();
         let proxy = Proxy::new(
             snapshot,
@@ -186,22 +220,12 @@ impl Running {
         );
         begun(&lasting);
         lasting.health.set_ready();
-        let gone = CancellationToken::new();
-        let serving = tokio::spawn({
-            let serve = lasting.listeners.clone().serve(
-                Arc::clone(&proxy),
-                public_url,
-                lasting.drain.clone(),
-            );
-            let gone = gone.clone();
-            async move {
-                serve.await;
-                gone.cancel();
-            }
-        });
+        let (serving, gone) = serve_traffic(&lasting, &proxy, public_url);
         ending.disarm();
         Ok(Self {
             lasting,
+            files,
+            began: Arc::new(config.clone()),
             proxy,
             built: Mutex::new(built),
             config: ArcSwap::from_pointee(config),
@@ -244,64 +268,6 @@ impl Running {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
-    }
-
-    /// Takes over another configuration by one swap; requests and streams under way finish on what they started
-    /// with. Gives what only a restart would change.
-    ///
-    /// # Errors
-    /// What cannot be used; then nothing has changed.
-    pub async fn reload(&self, loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
-        let outcome = self.take_over(loaded.config).await;
-        loaded_now(&self.lasting, outcome.is_ok());
-        self.lasting.audit.note(match &outcome {
-            Ok(kept) => Event::ok(Kind::Reloaded).detail(&kept.join("; ")),
-            Err(error) => Event::new(Kind::Reloaded, Outcome::Error)
-                .because("unusable")
-                .detail(&error.to_string()),
-        });
-        outcome
-    }
-
-    async fn take_over(&self, mut config: Config) -> Result<Vec<&'static str>, StartError> {
-        let mut built = self.built.lock().await;
-        let before = self.config.load_full();
-        let kept = restart::restart_only(&before, &config);
-        config
-            .sessions
-            .clone_from(&restart::with_store_of(&before, &config));
-        name_free_port(&mut config, &self.addresses);
-        let keys = key_ring(&config, &*self.lasting.store, &self.lasting.ambient)
-            .await
-            .map_err(|error| StartError::Unavailable(error.to_string()))?;
-        let (snapshot, next) = built::build(&self.lasting, &config, &keys, Some(&built))?;
-        let listeners = self.lasting.listeners.clone();
-        let config = Arc::new(config);
-        let bound = {
-            let config = Arc::clone(&config);
-            tokio::task::spawn_blocking(move || listeners.reload(&config)).await
-        };
-        bound
-            .map_err(|error| StartError::Failed(error.to_string()))?
-            .map_err(|error| StartError::Unavailable(error.to_string()))?;
-        next.read_keys().await;
-        next.start(&self.lasting);
-        next.configure_health(&self.lasting, &config);
-        self.control.configure(next.subjects());
-        self.proxy.swap(snapshot);
-        // Open streams go on as they began, if their callers may still have them.
-        self.lasting.revocations.look_again();
-        std::mem::replace(&mut *built, next).end_what_is_not_in(&built);
-        self.lasting
-            .access
-            .reconfigure(config.logging.format, config.logging.access);
-        if let Some(log) = &self.lasting.log
-            && let Err(error) = log.set_level(&config.logging.level)
-        {
-            tracing::warn!(%error, "the log level stays as it was");
-        }
-        self.config.store(config);
-        Ok(kept)
     }
 
     /// Ends in order with the times of the configuration, then lets go of everything.
@@ -349,30 +315,78 @@ fn open_audit(config: &Config, ambient: &Ambient, metrics: &Metrics) -> Result<A
 
 /// The first configuration is in force.
 fn begun(lasting: &Lasting) {
-    loaded_now(lasting, true);
+    reload::loaded_now(lasting, true);
     let started = Event::ok(Kind::Started).detail(crate::build::VERSION);
     lasting.audit.note(started);
 }
 
-async fn bind_metrics(config: &Config) -> Result<MetricsListener, StartError> {
-    MetricsListener::bind(&config.metrics.address)
-        .await
+async fn bind_metrics(
+    config: &Config,
+    passed: Option<InheritedSocket>,
+) -> Result<MetricsListener, StartError> {
+    let bound = match passed {
+        Some(InheritedSocket::Tcp(socket)) => MetricsListener::over(socket),
+        // `fits` has seen to it that it is none but TCP.
+        Some(InheritedSocket::Unix(_)) | None => {
+            MetricsListener::bind(&config.metrics.address).await
+        }
+    };
+    bound.map_err(|error| StartError::Unavailable(error.to_string()))
+}
+
+async fn bind_control(
+    config: &Config,
+    passed: Option<InheritedSocket>,
+) -> Result<Option<ControlListener>, StartError> {
+    let Some(address) = &config.admin.address else {
+        return Ok(None);
+    };
+    let bound = match passed {
+        Some(InheritedSocket::Tcp(socket)) => ControlListener::over_tcp(socket),
+        Some(InheritedSocket::Unix(socket)) => ControlListener::over_unix(socket),
+        None => ControlListener::bind(address).await,
+    };
+    bound
+        .map(Some)
         .map_err(|error| StartError::Unavailable(error.to_string()))
 }
 
-async fn bind_control(config: &Config) -> Result<Option<ControlListener>, StartError> {
-    match &config.admin.address {
-        None => Ok(None),
-        Some(address) => ControlListener::bind(address)
-            .await
-            .map(Some)
-            .map_err(|error| StartError::Unavailable(error.to_string())),
-    }
+/// Serves metrics until the end, and gives their address.
+fn serve_metrics(lasting: &Lasting, listener: MetricsListener) -> SocketAddr {
+    let address = listener.address();
+    let (metrics, health) = (Arc::clone(&lasting.metrics), Arc::clone(&lasting.health));
+    let serve = listener.serve(metrics, health, lasting.end.clone());
+    lasting.tracker.spawn(serve);
+    address
+}
+
+/// Serves traffic; the token fires when the last connection is gone.
+fn serve_traffic(
+    lasting: &Lasting,
+    proxy: &Arc<Proxy>,
+    public_url: PublicUrl,
+) -> (JoinHandle<()>, CancellationToken) {
+    let (listeners, drain) = (lasting.listeners.clone(), lasting.drain.clone());
+    let serve = listeners.serve(Arc::clone(proxy), public_url, drain);
+    let gone = CancellationToken::new();
+    let tell = gone.clone();
+    let serving = tokio::spawn(async move {
+        serve.await;
+        tell.cancel();
+    });
+    (serving, gone)
 }
 
 /// Lets operators ask, where there is a listener for it.
-fn control(lasting: &Lasting, built: &Built, listener: Option<ControlListener>) -> Arc<Control> {
-    let control = Control::new(built.subjects(), lasting.audit.clone());
+fn control(
+    lasting: &Lasting,
+    built: &Built,
+    about: LoadedConfig,
+    orders: Orders,
+    listener: Option<ControlListener>,
+) -> Arc<Control> {
+    let (health, audit) = (Arc::clone(&lasting.health), lasting.audit.clone());
+    let control = Control::new(built.subjects(), about, orders, health, audit);
     if let Some(listener) = listener {
         let serve = listener.serve(Arc::clone(&control), lasting.end.clone());
         lasting.tracker.spawn(serve);
@@ -420,19 +434,5 @@ async fn keys_when_there(
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(std::time::Duration::from_secs(5));
-    }
-}
-
-fn loaded_now(lasting: &Lasting, worked: bool) {
-    let metrics = &lasting.metrics;
-    metrics
-        .gauge(Name::ReloadSuccessful, &[])
-        .set(if worked { 1.0 } else { 0.0 });
-    if worked {
-        // Seconds since the epoch are exact in a double until long after 2100.
-        #[expect(clippy::cast_precision_loss, reason = "seconds fit")]
-        metrics
-            .gauge(Name::ReloadTimestamp, &[])
-            .set(lasting.ambient.now().as_secs() as f64);
     }
 }

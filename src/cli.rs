@@ -9,9 +9,11 @@ mod exit;
 pub mod generate;
 mod health;
 mod online;
+mod operator;
 mod out;
 mod policy;
 mod print;
+mod process;
 mod serve;
 mod sessions;
 
@@ -95,6 +97,10 @@ enum Command {
         #[command(subcommand)]
         what: policy::PolicyCommand,
     },
+    /// Make a running proxy load its configuration again, and wait for what comes of it. The answer is one JSON object.
+    Reload(process::Where),
+    /// Make a running proxy end in order, as SIGTERM does. The answer is one JSON object.
+    Drain(process::Drain),
     /// What a person has open, and that it ends. The answer is one JSON object.
     Sessions {
         /// What to do.
@@ -191,6 +197,8 @@ fn dispatch(cli: Cli) -> Exit {
             health::run(&sources, url.as_deref(), timeout.0)
         }
         Some(Command::Policy { what }) => policy::run(&sources, &what),
+        Some(Command::Reload(place)) => process::reload(&sources, &place),
+        Some(Command::Drain(how)) => process::drain(&sources, &how),
         Some(Command::Sessions { what }) => sessions::run(&sources, &what),
         Some(Command::Audit { what }) => audit::run(&sources, what),
         Some(Command::Keygen { audit: true }) => audit::keygen(),

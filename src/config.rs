@@ -123,6 +123,9 @@ pub struct Config {
     /// The audit log.
     #[serde(default)]
     pub audit: audit::Audit,
+    /// When the configuration is loaded again by itself.
+    #[serde(default)]
+    pub reload: service::Reload,
     /// How the process ends.
     #[serde(default)]
     pub shutdown: service::Shutdown,

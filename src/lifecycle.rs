@@ -1,15 +1,17 @@
-//! Signals, reload, drain, and telling systemd.
+//! Signals, changed files, drain, and telling systemd.
 //!
 //! SIGTERM drains in steps (see [`Drain`]): `/ready` says 503 while connections are still accepted for
 //! `shutdown.delay`; then accepting stops and requests finish; event streams end between two events after
 //! `shutdown.stream_grace`; what is left after `shutdown.timeout` is cut. SIGINT (a person at a terminal) skips
 //! the delay. A second signal cuts at once. SIGHUP reloads the configuration.
 
+mod changes;
 mod systemd;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+pub use self::changes::{Changes, QUIET};
 pub use self::systemd::Notifier;
 use crate::config::service::Shutdown;
 pub use crate::listen::Drain;
@@ -79,43 +81,14 @@ impl Signals {
             _ = self.hangup.recv() => Ask::Reload,
         }
     }
-}
 
-/// Follows signals until the drain is over. `reload` runs for each SIGHUP; `shutdown` gives the times that hold
-/// when the process is asked to end.
-pub async fn follow(
-    mut signals: Signals,
-    drain: &Drain,
-    notifier: &Notifier,
-    shutdown: impl Fn() -> Shutdown,
-    mut reload: impl AsyncFnMut(),
-) {
-    let at_once = loop {
-        match signals.next().await {
-            Ask::Reload => {
-                notifier.reloading();
-                reload().await;
-                notifier.ready();
-            }
-            Ask::Terminate => break false,
-            Ask::Interrupt => break true,
-        }
-    };
-    let times = shutdown();
-    tracing::info!(delay = %times.delay, timeout = %times.timeout, "draining: a signal asked the process to end");
-    notifier.stopping(times.delay.0 + times.timeout.0);
-    tokio::select! {
-        () = drain.run(&times, at_once) => {}
-        () = asked_to_end(&mut signals) => {
-            tracing::warn!("a second signal: ending at once");
-            drain.cut_now();
+    /// The next signal that asks the process to end. One that asks for a reload waits for [`next`](Self::next).
+    pub async fn end(&mut self) -> Ask {
+        tokio::select! {
+            _ = self.terminate.recv() => Ask::Terminate,
+            _ = self.interrupt.recv() => Ask::Interrupt,
         }
     }
-}
-
-/// Waits for a signal that asks the process to end, before there is anything to drain.
-pub async fn asked_to_end(signals: &mut Signals) {
-    while signals.next().await == Ask::Reload {}
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::accept::{Bound, Live, Server};
 use self::bind::ListenSocket;
+pub use self::inherited::{InheritError, Inherited, InheritedSocket};
+use self::inherited::{Role, roles};
 use self::shared::Shared;
 use self::stages::Stage;
 use self::tls::TlsState;
@@ -28,6 +30,7 @@ mod activity;
 mod bind;
 mod certificate;
 mod der;
+mod inherited;
 mod late;
 mod permits;
 mod redirect;
@@ -71,6 +74,7 @@ struct Inner {
     /// Those that are bound and not yet accepted from.
     waiting: Mutex<Vec<Arc<Bound>>>,
     arrived: Notify,
+    inherited: Inherited,
     ambient: Ambient,
     /// Where redirecting listeners lead to; set once serving.
     public_url: Arc<ArcSwapOption<PublicUrl>>,
@@ -87,34 +91,31 @@ pub struct BindError {
 }
 
 impl Listeners {
-    /// Binds every listener of the configuration, and the certificates with it. Inside a runtime only.
+    /// Binds every listener of the configuration, or takes the socket that was passed for it, and the certificates
+    /// with it. Inside a runtime only.
     pub fn bind(
         config: &Config,
+        inherited: Inherited,
         metrics: &Arc<Metrics>,
         ambient: &Ambient,
     ) -> Result<Self, BindError> {
-        Self::bind_all("listen", &config.listen, &config.limits, metrics, ambient)
-    }
-
-    fn bind_all(
-        key: &str,
-        listeners: &[Listener],
-        limits: &Limits,
-        metrics: &Arc<Metrics>,
-        ambient: &Ambient,
-    ) -> Result<Self, BindError> {
-        let bound = listeners
+        let bound = config
+            .listen
             .iter()
+            .zip(roles(&config.listen))
             .enumerate()
-            .map(|(index, listener)| {
-                bind_one(&format!("{key}[{index}]"), listener, metrics, ambient)
+            .map(|(index, (listener, role))| {
+                let key = format!("listen[{index}]");
+                let passed = passed(&key, &inherited, role)?;
+                bind_one(&key, listener, passed, metrics, ambient)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::of(bound, limits, metrics, ambient))
+        Ok(Self::of(bound, inherited, &config.limits, metrics, ambient))
     }
 
     fn of(
         bound: Vec<Arc<Bound>>,
+        inherited: Inherited,
         limits: &Limits,
         metrics: &Arc<Metrics>,
         ambient: &Ambient,
@@ -124,6 +125,7 @@ impl Listeners {
             waiting: Mutex::new(bound.clone()),
             bound: Mutex::new(bound),
             arrived: Notify::new(),
+            inherited,
             ambient: ambient.clone(),
             public_url: Arc::default(),
         };
@@ -200,6 +202,11 @@ impl Listeners {
     /// good may be newer.
     pub fn reload(&self, config: &Config) -> Result<(), BindError> {
         let (metrics, ambient) = (&self.inner.shared.metrics, &self.inner.ambient);
+        let inherited = &self.inner.inherited;
+        inherited.traffic_fits(config).map_err(|error| BindError {
+            key: "listen".to_owned(),
+            message: error.to_string(),
+        })?;
         let mut bound = self
             .inner
             .bound
@@ -208,10 +215,17 @@ impl Listeners {
         let mut next = Vec::with_capacity(config.listen.len());
         let mut changed = Vec::new();
         let mut fresh = Vec::new();
-        for (index, listener) in config.listen.iter().enumerate() {
+        for (index, (listener, role)) in config.listen.iter().zip(roles(&config.listen)).enumerate()
+        {
             let key = format!("listen[{index}]");
-            let Some(old) = bound.iter().find(|old| *old.address == *listener.address) else {
-                let new = bind_one(&key, listener, metrics, ambient)?;
+            let passed = passed(&key, inherited, role)?;
+            // What was passed to us stays, whatever address is written for it.
+            let is_it = |old: &&Arc<Bound>| match passed {
+                Some(_) => old.passed == Some(role),
+                None => old.passed.is_none() && *old.address == *listener.address,
+            };
+            let Some(old) = bound.iter().find(is_it) else {
+                let new = bind_one(&key, listener, passed, metrics, ambient)?;
                 fresh.push(Arc::clone(&new));
                 next.push(new);
                 continue;
@@ -329,9 +343,23 @@ impl std::fmt::Debug for Listeners {
     }
 }
 
+/// The socket that was passed for a listener, and for which one it is.
+fn passed(
+    key: &str,
+    inherited: &Inherited,
+    role: Role,
+) -> Result<Option<(Role, InheritedSocket)>, BindError> {
+    let socket = inherited.of(role).map_err(|error| BindError {
+        key: format!("{key}.address"),
+        message: format!("the socket that was passed cannot be used: {error}"),
+    })?;
+    Ok(socket.map(|socket| (role, socket)))
+}
+
 fn bind_one(
     key: &str,
     listener: &Listener,
+    passed: Option<(Role, InheritedSocket)>,
     metrics: &Arc<Metrics>,
     ambient: &Ambient,
 ) -> Result<Arc<Bound>, BindError> {
@@ -340,19 +368,30 @@ fn bind_one(
         .as_ref()
         .map(|spec| TlsState::new(key, &listener.address, spec, metrics, ambient))
         .transpose()?;
-    let socket = ListenSocket::bind(&format!("{key}.address"), &listener.address)?;
+    let at = format!("{key}.address");
+    let (socket, role) = match passed {
+        Some((role, socket)) => (ListenSocket::passed(&at, socket)?, Some(role)),
+        None => (ListenSocket::bind(&at, &listener.address)?, None),
+    };
     let live = Live {
         tls,
         redirect: listener.redirect_to_https,
     };
-    Ok(bound(&listener.address, socket, live, metrics))
+    Ok(bound(&listener.address, role, socket, live, metrics))
 }
 
-fn bound(address: &str, socket: ListenSocket, live: Live, metrics: &Metrics) -> Arc<Bound> {
+fn bound(
+    address: &str,
+    passed: Option<Role>,
+    socket: ListenSocket,
+    live: Live,
+    metrics: &Metrics,
+) -> Arc<Bound> {
     let open = metrics.gauge(Name::Connections, &[("listener", address)]);
     open.set(0.0);
     Arc::new(Bound {
         address: address.into(),
+        passed,
         socket,
         live: ArcSwap::from_pointee(live),
         open,

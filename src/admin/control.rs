@@ -2,6 +2,7 @@
 //! address; JSON for programs, nothing for browsers.
 
 mod answer;
+mod process;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,12 +23,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Subjects;
+pub use self::process::Loaded as LoadedConfig;
+use super::{Health, Orders, Subjects};
 use crate::audit::Audit;
 
 /// What can be asked for, in force since the last reload.
 pub struct Control {
     subjects: ArcSwap<Subjects>,
+    loaded: ArcSwap<LoadedConfig>,
+    orders: Orders,
+    health: Arc<Health>,
     audit: Audit,
 }
 
@@ -40,7 +45,8 @@ pub struct ControlListener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// One that was passed to us is not ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// Why the listener could not be bound.
@@ -55,16 +61,26 @@ pub struct ControlBindError {
 
 impl Control {
     /// Over the parts in force.
-    pub fn new(subjects: Subjects, audit: Audit) -> Arc<Self> {
+    pub fn new(
+        subjects: Subjects,
+        loaded: LoadedConfig,
+        orders: Orders,
+        health: Arc<Health>,
+        audit: Audit,
+    ) -> Arc<Self> {
         Arc::new(Self {
             subjects: ArcSwap::from_pointee(subjects),
+            loaded: ArcSwap::from_pointee(loaded),
+            orders,
+            health,
             audit,
         })
     }
 
     /// Takes over the parts of a new configuration.
-    pub fn configure(&self, subjects: Subjects) {
+    pub fn configure(&self, subjects: Subjects, loaded: LoadedConfig) {
         self.subjects.store(Arc::new(subjects));
+        self.loaded.store(Arc::new(loaded));
     }
 }
 
@@ -87,7 +103,7 @@ impl ControlListener {
                 .and_then(|bound| bound)
                 .map_err(wrong)?;
             let listener = UnixListener::from_std(listener).map_err(wrong)?;
-            Socket::Unix(listener, file)
+            Socket::Unix(listener, Some(file))
         } else {
             let literal: SocketAddr = address
                 .parse()
@@ -102,13 +118,63 @@ impl ControlListener {
         Ok(Self { socket })
     }
 
+    /// Over a TCP socket that listens already.
+    ///
+    /// # Errors
+    /// It can be reached from other machines.
+    pub fn over_tcp(socket: std::net::TcpListener) -> Result<Self, ControlBindError> {
+        let address = socket.local_addr().map_err(wrong_passed)?;
+        if !address.ip().is_loopback() {
+            let why = format!("{address} can be reached from other machines");
+            return Err(wrong_passed(io::Error::other(why)));
+        }
+        socket.set_nonblocking(true).map_err(wrong_passed)?;
+        let listener = TcpListener::from_std(socket).map_err(wrong_passed)?;
+        Ok(Self {
+            socket: Socket::Tcp(listener),
+        })
+    }
+
+    /// Over a unix socket that listens already. Who made it chose its mode, so that is looked at.
+    ///
+    /// # Errors
+    /// Everybody on this machine may connect, or it cannot be told who may.
+    pub fn over_unix(socket: std::os::unix::net::UnixListener) -> Result<Self, ControlBindError> {
+        let address = socket.local_addr().map_err(wrong_passed)?;
+        let path = address.as_pathname().ok_or_else(|| {
+            wrong_passed(io::Error::other("it has no path, so everybody may connect"))
+        })?;
+        let mode = std::fs::metadata(path)
+            .map_err(wrong_passed)?
+            .permissions()
+            .mode();
+        if mode & 0o002 != 0 {
+            let why = format!(
+                "{} may be used by everybody on this machine (mode {:o}); set SocketMode=0600",
+                path.display(),
+                mode & 0o777
+            );
+            return Err(wrong_passed(io::Error::other(why)));
+        }
+        socket.set_nonblocking(true).map_err(wrong_passed)?;
+        let listener = UnixListener::from_std(socket).map_err(wrong_passed)?;
+        Ok(Self {
+            socket: Socket::Unix(listener, None),
+        })
+    }
+
     /// The bound address: `unix:/path` or `address:port`.
     pub fn address(&self) -> String {
         match &self.socket {
             Socket::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| String::new(), |address| address.to_string()),
-            Socket::Unix(_, file) => format!("unix:{}", file.0.display()),
+            Socket::Unix(_, Some(file)) => format!("unix:{}", file.0.display()),
+            Socket::Unix(listener, None) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                path.map_or_else(String::new, |path| format!("unix:{}", path.display()))
+            }
         }
     }
 
@@ -136,11 +202,11 @@ impl ControlListener {
                 let (control, until) = (Arc::clone(&control), until.clone());
                 let is_unix = matches!(self.socket, Socket::Unix(..));
                 tasks.spawn(async move {
+                    let ended = until.clone();
                     let service = service_fn(move |request: http::Request<Incoming>| {
-                        let control = Arc::clone(&control);
+                        let (control, ended) = (Arc::clone(&control), ended.clone());
                         async move {
-                            let subjects = control.subjects.load_full();
-                            let asked = answer::to(request, &subjects, &control.audit, is_unix);
+                            let asked = answer::to(request, &control, is_unix, &ended);
                             Ok::<_, Infallible>(asked.await)
                         }
                     });
@@ -148,8 +214,13 @@ impl ControlListener {
                         .timer(TokioTimer::new())
                         .header_read_timeout(Duration::from_secs(10))
                         .serve_connection(TokioIo::new(stream), service);
+                    let mut connection = std::pin::pin!(connection);
                     // How an operator's connection ends is of no interest.
-                    let _ = until.run_until_cancelled(connection).await;
+                    let open = until.run_until_cancelled(connection.as_mut()).await;
+                    if open.is_none() {
+                        connection.as_mut().graceful_shutdown();
+                        let _ = tokio::time::timeout(LAST_ANSWERS, connection).await;
+                    }
                     drop(permit);
                 });
             }
@@ -157,6 +228,13 @@ impl ControlListener {
         until.run_until_cancelled(accept).await;
         tasks.close();
         tasks.wait().await;
+    }
+}
+
+fn wrong_passed(source: io::Error) -> ControlBindError {
+    ControlBindError {
+        address: "the socket `admin` that was passed".to_owned(),
+        source,
     }
 }
 
@@ -212,3 +290,5 @@ impl std::fmt::Debug for Control {
 
 /// Connections at once: operators are few.
 const CONNECTIONS: usize = 16;
+/// Time for the last answers when the process ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);

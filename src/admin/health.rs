@@ -102,6 +102,21 @@ impl Health {
         self.draining.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// When the process started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// What is known of each thing that is looked at.
+    pub fn checks(&self) -> Vec<Check> {
+        (self.checks.load())()
+    }
+
     /// The answer on the traffic listener, which tells as much as `health.public` allows.
     pub fn public(&self, question: Question, method: &Method) -> Response {
         self.answer(question, method, self.full.load(Ordering::Relaxed))

@@ -60,6 +60,21 @@ impl MetricsListener {
         })
     }
 
+    /// Over a socket that listens already.
+    ///
+    /// # Errors
+    /// The system does not take it.
+    pub fn over(socket: std::net::TcpListener) -> Result<Self, MetricsBindError> {
+        let wrong = |source| MetricsBindError {
+            address: "the socket `metrics` that was passed".to_owned(),
+            source,
+        };
+        socket.set_nonblocking(true).map_err(wrong)?;
+        let listener = TcpListener::from_std(socket).map_err(wrong)?;
+        let address = listener.local_addr().map_err(wrong)?;
+        Ok(Self { listener, address })
+    }
+
     /// The address that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address

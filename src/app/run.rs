@@ -1,44 +1,61 @@
-//! The process: runtime, log, signals, and the proxy between them.
+//! The process: runtime, log, signals and orders, and the proxy between them.
 
 use std::sync::Arc;
 
-use super::{Running, StartError};
-use crate::audit::{Event, Kind, Outcome};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::files::{self, Files, Wish};
+use super::reload::{self, Trigger};
+use super::{Running, StartError, Surroundings};
+use crate::admin::{Ending, Inbox, Orders, Status};
+use crate::audit::{Event, Kind, Who};
 use crate::clock::Ambient;
-use crate::config::{Loaded, Sources, load};
-use crate::lifecycle::{self, Notifier, Signals};
+use crate::config::{Loaded, Sources, service};
+use crate::lifecycle::{Ask, Notifier, Signals};
+use crate::listen::Inherited;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Name;
 
-/// Serves until a signal ends the process in order. SIGHUP loads `sources` again.
+/// Time between two looks at what the service manager is told.
+const STATUS_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Serves until the process is asked to end, and ends in order. `sources` are loaded again when asked.
 ///
 /// # Errors
 /// What kept the proxy from starting.
 pub fn serve(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
     // A second installation means that somebody embeds us and chose a provider before; that is theirs to decide.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Before there are other threads, for it takes the names out of the environment.
+    let inherited = Inherited::take().map_err(|error| StartError::Config(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError::Failed(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(run(loaded, sources))
+    runtime.block_on(run(loaded, sources, inherited))
 }
 
-async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
+async fn run(loaded: Loaded, sources: Sources, inherited: Inherited) -> Result<(), StartError> {
     let log =
         log::init(&loaded.config.logging).map_err(|error| StartError::Config(error.to_string()))?;
     let mut signals = Signals::take()
         .map_err(|error| StartError::Failed(format!("signals cannot be handled: {error}")))?;
     announce(&loaded);
-    let start = Box::pin(Running::start_with(
-        loaded,
-        Ambient::system(),
-        Some(log),
-        std::io::stdout(),
-    ));
+    let files = Arc::new(Files::default());
+    files.look(&sources);
+    let (orders, inbox) = Orders::new();
+    let surroundings = Surroundings {
+        log: Some(log),
+        files: Arc::clone(&files),
+        orders,
+        inherited,
+    };
+    let (clock, access) = (Ambient::system(), std::io::stdout());
+    let start = Running::start_with(loaded, clock, surroundings, access);
     let running = tokio::select! {
-        started = start => started?,
-        () = lifecycle::asked_to_end(&mut signals) => return Ok(()),
+        started = Box::pin(start) => started?,
+        _ = signals.end() => return Ok(()),
     };
     let lasting = Arc::clone(&running.lasting);
     let notifier = Notifier::default();
@@ -48,97 +65,210 @@ async fn run(loaded: Loaded, sources: Sources) -> Result<(), StartError> {
         public_url = %running.built.lock().await.public_url,
         "listening"
     );
-    notifier.ready();
-    notifier.status(&format!(
-        "serving {} routes on {}",
-        running.config().routes.len(),
-        running.addresses().join(", ")
-    ));
+    let (settings, told) = watch::channel(running.config().reload.clone());
+    let (wishes, changed) = mpsc::channel(1);
+    lasting
+        .tracker
+        .spawn(files::watch(files, told, wishes, lasting.end.clone()));
     {
         let (notifier, end) = (notifier.clone(), lasting.end.clone());
         lasting
             .tracker
             .spawn(async move { notifier.feed_watchdog(end).await });
     }
-    let announced = {
-        let (drain, health, metrics, audit) = (
-            lasting.drain.clone(),
-            Arc::clone(&lasting.health),
-            Arc::clone(&lasting.metrics),
-            lasting.audit.clone(),
-        );
-        async move {
-            drain.announced.cancelled().await;
-            health.set_draining();
-            audit.note(Event::ok(Kind::Draining));
-            metrics.gauge(Name::Draining, &[]).set(1.0);
-            std::future::pending::<()>().await;
-        }
-    };
-    let follow = lifecycle::follow(
+    let process = Process {
+        running: &running,
+        sources: &sources,
+        notifier,
+        settings,
         signals,
-        &lasting.drain,
-        &notifier,
-        || running.config().shutdown.clone(),
-        async || reload(&running, &sources).await,
-    );
+        inbox,
+        changed,
+        said: String::new(),
+    };
     tokio::select! {
-        () = follow => {}
+        () = process.follow() => {}
         () = running.gone() => {}
-        () = announced => {}
     }
     running.finish().await;
     tracing::info!("ended");
     Ok(())
 }
 
-async fn reload(running: &Running, sources: &Sources) {
-    let metrics = &running.lasting.metrics;
-    let count = |result| {
-        metrics
-            .counter(Name::Reloads, &[("trigger", "signal"), ("result", result)])
-            .increment(1);
-    };
-    let sources = sources.clone();
-    let loaded = tokio::task::spawn_blocking(move || load(&sources)).await;
-    match loaded {
-        Ok(Ok(loaded)) => {
-            for warning in &loaded.warnings {
-                tracing::warn!("{warning}");
+/// The process while it serves: what it is asked by signals, operators and changed files.
+struct Process<'a> {
+    running: &'a Running,
+    sources: &'a Sources,
+    notifier: Notifier,
+    settings: watch::Sender<service::Reload>,
+    signals: Signals,
+    inbox: Inbox,
+    changed: mpsc::Receiver<Wish>,
+    /// What the service manager was told last.
+    said: String,
+}
+
+/// How the process is asked to end.
+struct End {
+    /// Without the time in which load balancers notice.
+    now: bool,
+    why: &'static str,
+    who: Who,
+    answer: Option<oneshot::Sender<Ending>>,
+}
+
+impl End {
+    fn signal(ask: Ask) -> Self {
+        Self {
+            now: ask == Ask::Interrupt,
+            why: "signal",
+            who: Who::default(),
+            answer: None,
+        }
+    }
+
+    fn order(order: crate::admin::End) -> Self {
+        Self {
+            now: order.now,
+            why: "api",
+            who: Who::default().with_credential(order.by),
+            answer: Some(order.answer),
+        }
+    }
+}
+
+impl Process<'_> {
+    /// Loads the configuration again as often as it is asked to, then goes through the steps of the end.
+    async fn follow(mut self) {
+        let mut ticks = tokio::time::interval(STATUS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.say_status();
+        self.notifier.ready();
+        let end = loop {
+            if let Some(end) = Box::pin(self.next(&mut ticks)).await {
+                break end;
             }
-            match Box::pin(running.reload(loaded)).await {
-                Ok(kept) => {
-                    count("ok");
-                    for keys in kept {
-                        tracing::warn!(keys, "these keys changed, and hold only after a restart");
+        };
+        self.end(end).await;
+    }
+
+    /// Does the next thing that is asked for, one after the other. Gives how to end, when that is asked.
+    async fn next(&mut self, ticks: &mut Interval) -> Option<End> {
+        tokio::select! {
+            ask = self.signals.next() => match ask {
+                Ask::Reload => self.reload(Trigger::Signal, |_| ()).await,
+                ask => Some(End::signal(ask)),
+            },
+            Some(order) = self.inbox.ends.recv() => Some(End::order(order)),
+            Some(order) = self.inbox.reloads.recv() => {
+                // Whoever asked may have hung up.
+                let tell = |outcome| drop(order.answer.send(outcome));
+                self.reload(Trigger::Api(order.by), tell).await
+            }
+            Some(wish) = self.changed.recv() => {
+                let tell = |_| {
+                    // It waits for as long as it lives.
+                    let _ = wish.send(());
+                };
+                self.reload(Trigger::Watch, tell).await
+            }
+            _ = ticks.tick(), if Notifier::is_heard() => {
+                self.say_status();
+                None
+            }
+        }
+    }
+
+    /// An end that is asked for meanwhile does not wait for a store or a provider that is slow.
+    async fn reload(
+        &mut self,
+        trigger: Trigger,
+        tell: impl FnOnce(reload::Outcome),
+    ) -> Option<End> {
+        self.notifier.reloading();
+        let end = tokio::select! {
+            outcome = Box::pin(reload::again(self.running, self.sources, trigger)) => {
+                if outcome.is_ok() {
+                    let reload = self.running.config().reload.clone();
+                    self.settings.send_if_modified(|old| {
+                        let differs = *old != reload;
+                        *old = reload;
+                        differs
+                    });
+                }
+                tell(outcome);
+                None
+            }
+            ask = self.signals.end() => Some(End::signal(ask)),
+            Some(order) = self.inbox.ends.recv() => Some(End::order(order)),
+        };
+        self.notifier.ready();
+        self.say_status();
+        end
+    }
+
+    async fn end(mut self, end: End) {
+        let times = self.running.config().shutdown.clone();
+        let ending = Ending {
+            draining: true,
+            delay: times.delay,
+            stream_grace: times.stream_grace,
+            timeout: times.timeout,
+        };
+        tracing::info!(
+            why = end.why,
+            delay = %times.delay,
+            timeout = %times.timeout,
+            "draining: the process was asked to end"
+        );
+        let lasting = &self.running.lasting;
+        lasting.health.set_draining();
+        lasting.metrics.gauge(Name::Draining, &[]).set(1.0);
+        let event = Event::ok(Kind::Draining).because(end.why).by(end.who);
+        lasting.audit.note(event);
+        self.notifier.stopping(times.delay.0 + times.timeout.0);
+        self.notifier.status("ending: requests under way finish");
+        // Whoever asked may have hung up.
+        let _ = end.answer.map(|answer| answer.send(ending.clone()));
+        let drain = &lasting.drain;
+        let mut steps = Box::pin(drain.run(&times, end.now));
+        loop {
+            tokio::select! {
+                () = &mut steps => return,
+                _ = self.signals.end() => {
+                    tracing::warn!("a second signal: ending at once");
+                    return drain.cut_now();
+                }
+                Some(order) = self.inbox.ends.recv() => {
+                    if order.now && !drain.closing.is_cancelled() {
+                        steps = Box::pin(drain.run(&times, true));
                     }
-                    tracing::info!("the configuration was loaded again and is in force");
-                }
-                Err(error) => {
-                    count("error");
-                    tracing::error!(%error, "the new configuration cannot be used; the old one stays in force");
+                    let _ = order.answer.send(ending.clone());
                 }
             }
         }
-        Ok(Err(problems)) => {
-            count("error");
-            super::loaded_now(&running.lasting, false);
-            running.lasting.audit.note_with(|_| {
-                Event::new(Kind::Reloaded, Outcome::Error)
-                    .because("wrong")
-                    .detail(&problems.to_string())
-            });
-            for problem in problems.all() {
-                tracing::error!("{problem}");
-            }
-            tracing::error!(
-                problems = problems.all().len(),
-                "the new configuration is wrong; the old one stays in force"
-            );
-        }
-        Err(error) => {
-            count("error");
-            tracing::error!(%error, "the configuration could not be read; the old one stays in force");
+    }
+
+    /// Tells the service manager how it goes, when that has changed.
+    fn say_status(&mut self) {
+        let checks = self.running.lasting.health.checks();
+        let backends: Vec<_> = checks
+            .iter()
+            .filter(|check| check.name.starts_with("backend:"))
+            .collect();
+        // One that nobody has asked yet is not down.
+        let up = backends
+            .iter()
+            .filter(|check| check.status != Status::Unhealthy)
+            .count();
+        let status = format!(
+            "serving {} routes, {up}/{} backends up",
+            self.running.config().routes.len(),
+            backends.len()
+        );
+        if self.said != status {
+            self.notifier.status(&status);
+            self.said = status;
         }
     }
 }

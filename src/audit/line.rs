@@ -75,8 +75,8 @@ struct Who<'a> {
     /// Groups, with `audit.identity.groups`; 64 at most.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     groups: &'a [Box<str>],
-    /// What proved it: `session`, `bearer_jwt`, `access_token`, `api_key`, `bypass`, or a grant type at the token
-    /// endpoint.
+    /// What proved it: `session`, `bearer_jwt`, `access_token`, `api_key`, `bypass`, a grant type at the token
+    /// endpoint, or for operators `admin_socket` and `admin_loopback`.
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
     /// The OAuth client.

@@ -4,21 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
-use super::{Exit, out};
+use super::Exit;
+use super::operator::{self, Failed};
 use crate::app;
-use crate::config::derived::Address;
 use crate::config::session::StoreKind;
 use crate::config::{Config, Sources, load};
 use crate::ids::Subject;
 
-/// Longest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
 /// Time for the whole question.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,48 +106,8 @@ impl SessionsCommand {
     }
 }
 
-/// Why it was not done.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error("{0}")]
-    Usage(String),
-    #[error("{0}")]
-    Config(String),
-    #[error("{0}")]
-    Unavailable(String),
-    #[error("{0}")]
-    Refused(String),
-}
-
 pub(super) fn run(sources: &Sources, command: &SessionsCommand) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, carry_out(sources, command))
-                .await
-                .unwrap_or_else(|_| Err(Failed::Unavailable("no answer in time".to_owned())))
-        }),
-        Err(error) => Err(Failed::Refused(format!(
-            "the runtime cannot start: {error}"
-        ))),
-    };
-    match outcome {
-        Ok(answer) => {
-            out::line(&answer.to_string());
-            Exit::Ok
-        }
-        Err(failed) => {
-            out::stderr(&format!("{failed}\n"));
-            match failed {
-                Failed::Usage(_) => Exit::Usage,
-                Failed::Config(_) => Exit::Config,
-                Failed::Unavailable(_) => Exit::Unavailable,
-                Failed::Refused(_) => Exit::Failure,
-            }
-        }
-    }
+    operator::carry_out(PATIENCE, carry_out(sources, command))
 }
 
 async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value, Failed> {
@@ -207,7 +162,6 @@ async fn directly(config: &Config, question: &Question) -> Result<Value, Failed>
 }
 
 async fn ask(admin: &str, question: &Question) -> Result<Value, Failed> {
-    let stream = connect(admin).await?;
     let post = |body: Value| {
         http::Request::post("/sessions/revoke")
             .header(http::header::CONTENT_TYPE, "application/json")
@@ -226,66 +180,15 @@ async fn ask(admin: &str, question: &Question) -> Result<Value, Failed> {
         }
         Question::EndEverything => post(json!({ "all": true })),
     };
-    let mut request = request.map_err(|error| Failed::Usage(error.to_string()))?;
-    request.headers_mut().insert(
-        http::header::HOST,
-        http::HeaderValue::from_static("localhost"),
-    );
-    let broken = |error: String| Failed::Unavailable(format!("{admin} broke off: {error}"));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(error.to_string()))?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broken(error.to_string()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| broken(error.to_string()))?;
-        Ok((status, body.to_bytes()))
-    };
-    tokio::pin!(connection);
-    let (status, body) = tokio::select! {
-        outcome = exchange => outcome?,
-        ended = &mut connection => {
-            let why = ended.err().map_or_else(|| "no answer".to_owned(), |error| error.to_string());
-            return Err(broken(why));
-        }
-    };
-    let answer: Value = serde_json::from_slice(&body).map_err(|_| {
-        Failed::Refused(format!("{admin} does not answer as an admin listener does"))
-    })?;
-    if status.is_success() {
-        return Ok(answer);
+    let request = request.map_err(|error| Failed::Usage(error.to_string()))?;
+    let answer = operator::ask(admin, request).await?;
+    if answer.status.is_success() {
+        return Ok(answer.body);
     }
-    let message = answer["message"].as_str().unwrap_or("no reason given");
-    if status == http::StatusCode::SERVICE_UNAVAILABLE {
-        Err(Failed::Unavailable(message.to_owned()))
+    let message = answer.message().to_owned();
+    if answer.status == http::StatusCode::SERVICE_UNAVAILABLE {
+        Err(Failed::Unavailable(message))
     } else {
-        Err(Failed::Refused(message.to_owned()))
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn connect(admin: &str) -> Result<Box<dyn Stream>, Failed> {
-    let cannot = |error: std::io::Error| {
-        Failed::Unavailable(format!(
-            "cannot connect to {admin}: {error}; is the proxy running, with admin.address set?"
-        ))
-    };
-    match Address::parse(admin).map_err(Failed::Usage)? {
-        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(cannot)?)),
-        Address::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), port))
-                .await
-                .map_err(cannot)?;
-            Ok(Box::new(stream))
-        }
+        Err(Failed::Refused(message))
     }
 }

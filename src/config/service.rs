@@ -1,4 +1,4 @@
-//! `metrics`, `health`, `logging`, `shutdown`: the process as operators see it.
+//! `metrics`, `health`, `logging`, `reload`, `shutdown`: the process as operators see it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,26 @@ pub enum LogFormat {
     Json,
     /// For eyes.
     Text,
+}
+
+/// When the configuration is loaded again. SIGHUP and the admin listener always do that.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reload {
+    /// Load the configuration again when one of its files changes: those of the configuration itself, and those with
+    /// secrets, certificates and keys that it names.
+    pub watch: bool,
+    /// With `watch`: how often the files are looked at where the system does not tell of a change.
+    pub interval: Span,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self {
+            watch: false,
+            interval: Span::secs(60),
+        }
+    }
 }
 
 /// How the process ends after SIGTERM.

@@ -45,10 +45,23 @@ impl Notifier {
         let Some(every) = watchdog_interval() else {
             return;
         };
-        let mut ticks = tokio::time::interval(every / 2);
-        while until.run_until_cancelled(ticks.tick()).await.is_some() {
-            send(&[NotifyState::Watchdog]);
-        }
+        let feeding = feed(every, || send(&[NotifyState::Watchdog]));
+        until.run_until_cancelled(feeding).await;
+    }
+
+    /// Whether anybody is told.
+    pub fn is_heard() -> bool {
+        std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+}
+
+/// Twice in the time that is allowed, from the runtime that this is awaited on: where that stands still, so does this.
+async fn feed(every: Duration, mut food: impl FnMut()) {
+    let mut ticks = tokio::time::interval(every / 2);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        food();
     }
 }
 
@@ -62,5 +75,50 @@ fn watchdog_interval() -> Option<Duration> {
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A runtime with one worker, and a task on it that lets nobody else go on.
+    #[test]
+    fn a_runtime_that_stands_still_is_not_fed() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (fed, (stand, still), (go, on)) = (
+            Arc::new(AtomicUsize::new(0)),
+            std::sync::mpsc::channel(),
+            std::sync::mpsc::channel::<()>(),
+        );
+        let count = Arc::clone(&fed);
+        let feeding = runtime.spawn(feed(Duration::from_millis(2), move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }));
+        let reaches = |least: usize| {
+            while fed.load(Ordering::SeqCst) < least {
+                std::thread::yield_now();
+            }
+        };
+        reaches(3);
+        runtime.spawn(async move {
+            stand.send(()).unwrap();
+            on.recv().unwrap();
+        });
+        still.recv().unwrap();
+        let before = fed.load(Ordering::SeqCst);
+        // As long as a watchdog that is due a hundred times.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(fed.load(Ordering::SeqCst), before);
+        go.send(()).unwrap();
+        reaches(before + 1);
+        feeding.abort();
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Handler;
 use super::activity::Activity;
 use super::bind::ListenSocket;
+use super::inherited::Role;
 use super::permits::Guard;
 use super::serve;
 use super::shared::{Shared, Tuning};
@@ -35,6 +36,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 pub(super) struct Bound {
     /// The configured address: names the listener in logs, metrics and at reload.
     pub(super) address: Arc<str>,
+    /// Which of the sockets that were passed to us it is, when it is one.
+    pub(super) passed: Option<Role>,
     pub(super) socket: ListenSocket,
     pub(super) live: ArcSwap<Live>,
     pub(super) open: Gauge,

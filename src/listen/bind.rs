@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type
 use tokio::net::{TcpListener, UnixListener};
 
 use super::BindError;
+use super::inherited::InheritedSocket;
 use super::stream::Socket;
 use super::unix::{self, SocketFile};
 use crate::peer::Peer;
@@ -22,7 +23,8 @@ pub(super) enum ListenSocket {
     Tcp(TcpListener),
     Unix(
         UnixListener,
-        #[expect(dead_code, reason = "held: dropping it removes the file")] SocketFile,
+        /// Held, for dropping it removes the file. None where the file is not ours.
+        Option<SocketFile>,
     ),
 }
 
@@ -36,7 +38,7 @@ impl ListenSocket {
         if let Some(path) = address.strip_prefix("unix:") {
             let (listener, file) =
                 unix::bind(path.as_ref()).map_err(|error| wrong(error.to_string()))?;
-            return Ok(Self::Unix(listener, file));
+            return Ok(Self::Unix(listener, Some(file)));
         }
         let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
             wrong(format!(
@@ -48,13 +50,36 @@ impl ListenSocket {
             .map_err(|error| wrong(explain(address, resolved, &error)))
     }
 
+    /// Takes over a socket that was passed to us.
+    pub(super) fn passed(key: &str, socket: InheritedSocket) -> Result<Self, BindError> {
+        let taken = match socket {
+            InheritedSocket::Tcp(socket) => of_tcp(socket).map(Self::Tcp),
+            InheritedSocket::Unix(socket) => socket
+                .set_nonblocking(true)
+                .and_then(|()| UnixListener::from_std(socket))
+                .map(|listener| Self::Unix(listener, None)),
+        };
+        taken.map_err(|error| BindError {
+            key: key.to_owned(),
+            message: format!("the socket that was passed cannot be used: {error}"),
+        })
+    }
+
     /// As it can be connected to: the port is the one that was taken.
     pub(super) fn address(&self, configured: &str) -> String {
         match self {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| configured.to_owned(), |bound| bound.to_string()),
-            Self::Unix(..) => configured.to_owned(),
+            Self::Unix(_, Some(_)) => configured.to_owned(),
+            Self::Unix(listener, None) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                path.map_or_else(
+                    || configured.to_owned(),
+                    |path| format!("unix:{}", path.display()),
+                )
+            }
         }
     }
 
@@ -72,6 +97,12 @@ impl ListenSocket {
             }
         }
     }
+}
+
+fn of_tcp(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    TcpListener::from_std(socket)
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -105,8 +105,13 @@ fn config(yaml: &str) -> Config {
 }
 
 fn start(yaml: &str) -> Running {
+    start_over(yaml, Inherited::default())
+}
+
+fn start_over(yaml: &str, inherited: Inherited) -> Running {
     let metrics = Metrics::new();
-    let listeners = Listeners::bind(&config(yaml), &metrics, &Ambient::system()).unwrap();
+    let listeners =
+        Listeners::bind(&config(yaml), inherited, &metrics, &Ambient::system()).unwrap();
     let (handler, drain) = (Arc::new(Answers::default()), Drain::default());
     let public_url = PublicUrl::parse("https://mcp.example.com").unwrap();
     let serving = tokio::spawn(listeners.clone().serve(

@@ -14,6 +14,7 @@ mod conformance;
 mod fuzz_seeds;
 mod harness;
 mod issuer;
+mod lifecycle;
 mod login_keycloak;
 mod login_oidc_provider;
 mod mcp;

@@ -1,5 +1,5 @@
 //! What the admin listener answers. `GET /sessions?issuer=&subject=`, `POST /sessions/revoke {issuer, subject}` or
-//! `{all: true}`.
+//! `{all: true}`; and what is asked of the process itself (`process`).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use crate::admin::{EndedAll, Subjects};
+use super::{Control, process};
+use crate::admin::EndedAll;
 use crate::audit::{Audit, Event, Kind, Outcome, Who};
 use crate::http::{Body, Response};
 use crate::ids::Subject;
@@ -51,9 +53,9 @@ enum Whose {
 /// Answers one request. `private`: it came over the unix socket, where a `Host` means nothing.
 pub(super) async fn to<B>(
     request: http::Request<B>,
-    subjects: &Subjects,
-    audit: &Audit,
+    control: &Control,
     private: bool,
+    until: &CancellationToken,
 ) -> Response
 where
     B: HttpBody + Send,
@@ -64,7 +66,12 @@ where
     if let Some(why) = not_for(&parts, private) {
         return refuse(StatusCode::FORBIDDEN, "forbidden", why);
     }
-    match (parts.uri.path(), &parts.method) {
+    let (path, method) = (parts.uri.path(), &parts.method);
+    if let Some(answer) = process::to(&parts, control, private, until).await {
+        return answer;
+    }
+    let (subjects, audit) = (&*control.subjects.load_full(), &control.audit);
+    match (path, method) {
         ("/sessions", &Method::GET) => match named(parts.uri.query().unwrap_or_default()) {
             Ok(subject) => {
                 let outcome = subjects.open(&subject).await;
@@ -75,7 +82,7 @@ where
                     private,
                     outcome.as_ref().err(),
                 );
-                given(outcome)
+                found(outcome)
             }
             Err(why) => refuse(StatusCode::BAD_REQUEST, "invalid_request", why),
         },
@@ -90,7 +97,7 @@ where
                 for kind in [Kind::Revoked, Kind::SessionRevoked] {
                     note(audit, kind, &subject, private, outcome.as_ref().err());
                 }
-                given(outcome)
+                found(outcome)
             }
             Err((status, why)) => refuse(status, "invalid_request", why),
         },
@@ -99,7 +106,7 @@ where
         _ => refuse(
             StatusCode::NOT_FOUND,
             "not_found",
-            "There is /sessions and /sessions/revoke.",
+            "There is /sessions, /sessions/revoke, /-/status, /-/reload, /-/drain, /-/drained and /-/quit.",
         ),
     }
 }
@@ -132,7 +139,7 @@ fn note_all(audit: &Audit, private: bool, failed: Option<&NotEnded>) {
     }
 }
 
-fn by(private: bool) -> &'static str {
+pub(super) fn by(private: bool) -> &'static str {
     if private {
         "admin_socket"
     } else {
@@ -201,13 +208,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let is_json = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
-    if !is_json {
+    if !is_json(parts) {
         let why = "Send application/json.";
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
@@ -241,6 +242,16 @@ where
     }
 }
 
+/// What no form of a page can send.
+pub(super) fn is_json(parts: &Parts) -> bool {
+    parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
+}
+
 fn ended_all(outcome: Result<EndedAll, NotEnded>) -> Response {
     outcome.map_or_else(
         |error| {
@@ -248,16 +259,13 @@ fn ended_all(outcome: Result<EndedAll, NotEnded>) -> Response {
             let why = error.to_string();
             refuse(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", &why)
         },
-        |ended| given(Ok(ended)),
+        |ended| given(StatusCode::OK, &ended),
     )
 }
 
-fn given(outcome: Result<impl Serialize, Unavailable>) -> Response {
+fn found(outcome: Result<impl Serialize, Unavailable>) -> Response {
     match outcome {
-        Ok(value) => answer(
-            StatusCode::OK,
-            serde_json::to_vec(&value).unwrap_or_default(),
-        ),
+        Ok(value) => given(StatusCode::OK, &value),
         Err(error) => {
             tracing::warn!(%error, "an operator's wish could not be carried out");
             refuse(
@@ -269,7 +277,7 @@ fn given(outcome: Result<impl Serialize, Unavailable>) -> Response {
     }
 }
 
-fn only(method: &'static str) -> Response {
+pub(super) fn only(method: &'static str) -> Response {
     let mut response = refuse(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
@@ -281,9 +289,13 @@ fn only(method: &'static str) -> Response {
     response
 }
 
-fn refuse(status: StatusCode, code: &'static str, why: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, code: &'static str, why: &str) -> Response {
     let body = json!({ "error": code, "message": why });
     answer(status, body.to_string().into_bytes())
+}
+
+pub(super) fn given(status: StatusCode, value: &impl Serialize) -> Response {
+    answer(status, serde_json::to_vec(value).unwrap_or_default())
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Response {

@@ -1,4 +1,4 @@
-//! `metrics`, `logging`, `shutdown`.
+//! `metrics`, `logging`, `reload`, `shutdown`.
 
 use std::time::Duration;
 
@@ -20,6 +20,13 @@ pub(super) fn check(checker: &mut Checker) {
         checker.add(
             "logging.level",
             format!("`{level}` is not a log level: {error}; write error, warn, info, debug, trace, or a filter such as info,mcp_oidc_proxy::oidc=debug"),
+        );
+    }
+    let interval = checker.config.reload.interval;
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&interval.0) {
+        checker.add(
+            "reload.interval",
+            format!("{interval} is no time to look at files after; write one from 1s to 1d"),
         );
     }
     let shutdown = &checker.config.shutdown;

@@ -258,7 +258,13 @@ async fn pairs_that_cannot_be_served_are_explained() {
     issue(path, "b", &["b.example"]);
     let refused = |name: &str, further: &[&str]| {
         let config = config(&listener(path, name, further, ""));
-        Listeners::bind(&config, &Metrics::new(), &Ambient::system()).unwrap_err()
+        Listeners::bind(
+            &config,
+            Inherited::default(),
+            &Metrics::new(),
+            &Ambient::system(),
+        )
+        .unwrap_err()
     };
     let error = refused("none", &[]);
     assert_eq!(error.key, "listen[0].tls.cert_file");
@@ -367,7 +373,9 @@ async fn certificates_out_of_their_time_are_served_and_logged() {
     );
     let mut listeners = None;
     let said = logged(|| {
-        listeners = Some(Listeners::bind(&config, &Metrics::new(), &ambient).unwrap());
+        listeners = Some(
+            Listeners::bind(&config, Inherited::default(), &Metrics::new(), &ambient).unwrap(),
+        );
     });
     let listeners = listeners.unwrap();
     assert_eq!(said.matches("WARN").count(), 2, "{said}");

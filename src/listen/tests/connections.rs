@@ -169,6 +169,30 @@ async fn a_reload_adds_takes_away_and_changes_listeners() {
 }
 
 #[tokio::test]
+async fn a_socket_that_was_passed_stays_whatever_its_address_is_called() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut inherited = Inherited::default();
+    let passed = InheritedSocket::Tcp(socket);
+    inherited.add("http".to_owned(), passed).unwrap();
+    let running = start_over("listen: [{ address: 'proxy.example:80' }]", inherited);
+    assert_eq!(running.listeners.addresses(), [address.to_string()]);
+    let ask_it = async || {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        ask(&mut client, "/").await.0
+    };
+    assert_eq!(ask_it().await, 200);
+    for address in ["127.0.0.1:1", "proxy.example:80"] {
+        let yaml = format!("listen: [{{ address: '{address}' }}]");
+        running.listeners.reload(&config(&yaml)).unwrap();
+        assert_eq!(ask_it().await, 200);
+    }
+    let none = running.listeners.reload(&config("listen: []")).unwrap_err();
+    assert!(none.message.contains("0 listeners without TLS"), "{none}");
+    assert_eq!(ask_it().await, 200);
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_done_changes_nothing() {
     let running = start(PLAIN);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -186,7 +210,13 @@ async fn a_reload_that_cannot_be_done_changes_nothing() {
 async fn addresses_that_cannot_be_bound_are_explained() {
     let refused = |address: &str| {
         let yaml = format!("listen: [{{ address: '{address}' }}]");
-        Listeners::bind(&config(&yaml), &Metrics::new(), &Ambient::system()).unwrap_err()
+        Listeners::bind(
+            &config(&yaml),
+            Inherited::default(),
+            &Metrics::new(),
+            &Ambient::system(),
+        )
+        .unwrap_err()
     };
     assert!(
         refused("192.0.2.1:8080")

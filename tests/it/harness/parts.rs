@@ -83,9 +83,14 @@ impl Part {
     }
 
     /// Starts a part that does not speak JSON; [`wait_for`](Self::wait_for) tells when it is ready.
-    pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
+    pub(crate) fn spawn(name: &str, command: Command) -> Self {
+        Self::spawn_over(name, command, Stdio::piped())
+    }
+
+    /// The same with another standard input.
+    pub(crate) fn spawn_over(name: &str, mut command: Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -265,6 +265,12 @@ impl Proxy {
     }
 }
 
+/// Sends a signal to a part.
+pub(crate) fn signal(part: &Part, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(part.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 /// The real binary, running.
 pub(crate) struct Process {
     pub(crate) part: Part,
@@ -279,6 +285,16 @@ impl Process {
         self.base.join(path).unwrap().into()
     }
 
+    /// The port of its first listener.
+    pub(crate) fn port(&self) -> u16 {
+        self.base.port().unwrap()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Replaces its configuration file; it takes that over at SIGHUP.
     pub(crate) fn rewrite(&self, text: &str) {
         std::fs::write(&self.file, text).unwrap();
@@ -286,8 +302,7 @@ impl Process {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.part.pid()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        self::signal(&self.part, signal);
     }
 }
 
