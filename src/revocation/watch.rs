@@ -44,7 +44,9 @@ impl Watchers {
     pub(super) fn ring_all_ended(&self) {
         for (name, bells) in &*self.all() {
             if name.is_some() {
-                bells.iter().for_each(|bell| bell.ring(News::Ended));
+                for bell in bells {
+                    bell.ring(News::Ended);
+                }
             }
         }
     }

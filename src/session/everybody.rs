@@ -77,6 +77,10 @@ impl Cutoff {
     }
 
     /// The mark, if it was read within `valid`, and nothing was heard since; `Some(None)`: there is none.
+    #[expect(
+        clippy::option_option,
+        reason = "not known, none and one are three answers"
+    )]
     fn fresh(&self, now: Timestamp, valid: Duration) -> Option<Option<Timestamp>> {
         let known = self.lock();
         let (read, generation) = known.read?;

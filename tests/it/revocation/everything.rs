@@ -63,10 +63,10 @@ async fn everything_of_everybody_ends_on_every_replica() {
     assert_eq!(events.open(), 3);
 
     let (admin, file) = (first.admin(), first.file().to_str().unwrap());
-    let unsure = run(&["sessions", "revoke", "--all", "--admin", &admin]).await;
+    let unsure = run(&["sessions", "revoke", "--all", "--admin", admin]).await;
     assert_eq!(unsure.status.code(), Some(2), "{unsure:?}");
     assert_eq!(status(&first, &first, &ann).await, 200);
-    let done = run(&["sessions", "revoke", "--all", "--yes", "--admin", &admin]).await;
+    let done = run(&["sessions", "revoke", "--all", "--yes", "--admin", admin]).await;
     assert!(done.status.success(), "{done:?}");
     let told: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(told["ended"], "everything");
