@@ -46,7 +46,7 @@ scrape() {
 proof 'Grafana dashboards' 'as their script writes them' python3 "$home/dashboards/generate.py" --check
 
 if python="$(yaml_python)"; then
-  proof 'monitoring files' yamllint yamllint -d '{extends: relaxed, rules: {line-length: disable}}' "$home"
+  have yamllint && proof 'monitoring files' yamllint yamllint -d '{extends: relaxed, rules: {line-length: disable}}' "$home"
   proof 'Prometheus rules, Grafana dashboards' 'metrics and labels in the catalogue' "$python" -B "$here/lint.py" names
   proof 'Prometheus alerts' 'runbook pages, tests both ways' "$python" -B "$here/lint.py" alerts
   proof 'Grafana dashboards' 'units, texts, links, variables' "$python" -B "$here/lint.py" dashboards

@@ -179,6 +179,9 @@ def dashboards():
         if board["uid"] in seen:
             wrong(name, f"uid {board['uid']} twice")
         seen.add(board["uid"])
+        for each in board["annotations"]["list"] + [each for each in board["templating"]["list"] if each["type"] == "query"]:
+            if each["datasource"]["uid"] != "${datasource}":
+                wrong(f"{name}: {each['name']}", "hard-coded data source")
         for panel in board["panels"]:
             place = f"{name}: {panel['title']}"
             if panel["type"] == "row":

@@ -190,7 +190,7 @@ class Scene:
         ends = time.monotonic() + seconds
         keep = self.robot().begin()  # a session and a stream that stay
         stream = keep.listen()
-        self.outage(3)
+        self.outage(5)
         first = True
         while time.monotonic() < ends:
             self.people()

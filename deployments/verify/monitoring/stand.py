@@ -194,13 +194,14 @@ class McpHandler(Handler):
 
 
 class Collector(Server):
-    """Takes whatever is posted."""
+    """Takes whatever is posted, and keeps it."""
 
     def __init__(self):
+        self.bodies = []
         super().__init__(CollectorHandler)
 
 
 class CollectorHandler(Handler):
     def do_POST(self):
-        self.body()
+        self.server.bodies.append(self.body())
         self.send(200, b"", "application/x-protobuf")

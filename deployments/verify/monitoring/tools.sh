@@ -18,5 +18,15 @@ _monitoring_tools() {
   for tool in promtool amtool prometheus; do ln -sfn "$into/usr/bin/$tool" "$cache/bin/$tool"; done
 }
 
-# lint WHAT...: lint.py with a Python that has PyYAML, which comes with yamllint.
-yaml_python() { need_pip yamllint yamllint==1.38.0 && readlink -f "$(command -v yamllint)" | xargs dirname | sed 's|$|/python|'; }
+# yaml_python: a Python that has PyYAML: the system's, else the one that came with yamllint.
+yaml_python() {
+  local each
+  need_pip yamllint yamllint==1.38.0 || true
+  for each in "$cache/venv-yamllint/bin/python" python3; do
+    if "$each" -c 'import yaml' 2>/dev/null; then
+      printf '%s\n' "$each"
+      return
+    fi
+  done
+  return 1
+}
