@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit it test-lambda parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
+.PHONY: help build demo test unit it test-lambda coverage parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
 
 CARGO ?= cargo
 # What is checked and tested: the function of AWS Lambda as well. It adds no dependency; the default is checked by `lint`.
@@ -37,6 +37,9 @@ it: parts ## Run the integration tests (FILTER=name: only those)
 
 test-lambda: ## Run the tests of the function of AWS Lambda (FILTER=name: only those)
 	$(CARGO) test --locked $(FEATURES) --test lambda -- --test-threads=$(TEST_THREADS) $(FILTER)
+
+coverage: parts ## Measure which lines the tests run; the report goes to target/coverage
+	TEST_THREADS=$(TEST_THREADS) CARGO=$(CARGO) ./tests/coverage.sh $(FEATURES)
 
 parts: ## Install the real providers, clients and servers that tests use
 	@./tests/parts/setup.sh

@@ -7,23 +7,24 @@
 #
 #   SERVICE      default mcp-oidc-proxy
 #   LOCAL_READY  asked on the host itself; default http://127.0.0.1:9090/health/ready
-#   SSH          default ssh
+#   CONFIG       default /etc/mcp-proxy/config.yaml
+#   TARGET       default /usr/local/bin/mcp-oidc-proxy
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/../lib.sh"
 [ $# = 2 ] || { sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
 host="$1" binary="$2" service="${SERVICE:-mcp-oidc-proxy}" ready="${LOCAL_READY:-http://127.0.0.1:9090/health/ready}"
-ssh=("${SSH:-ssh}")
-needs "${ssh[0]}" sha256sum
+config="${CONFIG:-/etc/mcp-proxy/config.yaml}" target="${TARGET:-/usr/local/bin/mcp-oidc-proxy}"
+needs ssh sha256sum
 [ -x "$binary" ] || die "$binary is no program"
 sum="$(sha256sum "$binary" | cut -d' ' -f1)"
 
-"${ssh[@]}" "$host" "cat > /tmp/mcp-oidc-proxy.$sum" <"$binary"
+ssh "$host" "cat > /tmp/mcp-oidc-proxy.$sum" <"$binary"
 # One script there, so that a connection that breaks leaves no half of it.
-"${ssh[@]}" "$host" "sudo bash -s -- '$sum' '$service' '$ready' '${HEALTH_TRIES:-5}' '${HEALTH_PAUSE:-10}'" <<'REMOTE'
+ssh "$host" "sudo bash -s -- '$sum' '$service' '$ready' '${HEALTH_TRIES:-5}' '${HEALTH_PAUSE:-10}' '$config' '$target'" <<'REMOTE'
 set -euo pipefail
-sum="$1" service="$2" ready="$3" tries="$4" pause="$5"
-target=/usr/local/bin/mcp-oidc-proxy new="/tmp/mcp-oidc-proxy.$1"
+sum="$1" service="$2" ready="$3" tries="$4" pause="$5" config="$6" target="$7"
+new="/tmp/mcp-oidc-proxy.$1"
 trap 'rm -f "$new"' EXIT
 echo "$sum  $new" | sha256sum --quiet --check
 healthy() {
@@ -35,7 +36,7 @@ healthy() {
 }
 # The new program has to accept the configuration before the old one is touched.
 chmod 0755 "$new"
-"$new" --config /etc/mcp-proxy/config.yaml check-config
+"$new" --config "$config" check-config
 [ ! -e "$target" ] || cp -p "$target" "$target.before"
 install -m 0755 "$new" "$target.new" && mv "$target.new" "$target"
 systemctl restart "$service" || true

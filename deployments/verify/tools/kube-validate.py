@@ -17,7 +17,7 @@ from kubernetes_validate import SchemaNotFoundError, ValidationError, utils
 
 # The definitions are large, and the package reads them anew for every object.
 utils.schema_contents = functools.lru_cache(maxsize=None)(utils.schema_contents)
-CUSTOM = (".coreos.com/", "gateway.networking.k8s.io/", "cert-manager.io/", "external-secrets.io/", "autoscaling.k8s.io/")
+CUSTOM = (".coreos.com/", "gateway.networking.k8s.io/", "cert-manager.io/", "external-secrets.io/", "autoscaling.k8s.io/", "argoproj.io/")
 
 
 class UniqueKeys(yaml.CSafeLoader):

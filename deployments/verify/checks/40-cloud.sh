@@ -1,0 +1,93 @@
+# Templates and deploy scripts for clouds. None of these can be had here: templates are checked against schemas, deploy
+# scripts are run against stand-ins of the clouds' tools.
+# shellcheck shell=bash
+source "$VERIFY_ROOT/deployments/verify/lib.sh"
+source "$VERIFY_ROOT/deployments/verify/rig/rig.sh"
+source "$VERIFY_ROOT/deployments/verify/rig/clouds.sh"
+cloud="$VERIFY_ROOT/deployments/cloud"
+here="$VERIFY_ROOT/deployments/verify/cloud"
+
+if need_pip cfn-lint cfn-lint==1.58.0; then
+  proof "cloud/aws-ecs/template.yaml" "cfn-lint; schema only" cfn-lint --non-zero-exit-code warning --regions eu-central-1 -- "$cloud/aws-ecs/template.yaml"
+else
+  skip "cloud/aws-ecs/template.yaml" "cfn-lint" "cfn-lint is missing"
+fi
+if need_pip check-jsonschema check-jsonschema==0.39.0; then
+  schema() { check-jsonschema "$@"; }
+  proof "cloud/aws-ecs/task-definition.json" "own schema of what matters" schema --schemafile "$here/task-definition.schema.json" "$cloud/aws-ecs/task-definition.json"
+  proof "cloud/gcp-cloud-run/service.yaml" "own schema of what matters" schema --schemafile "$here/cloud-run.schema.json" "$cloud/gcp-cloud-run/service.yaml"
+  proof "cloud/gcp-cloud-run/cloudbuild.yaml" "schema only" schema --builtin-schema vendor.cloudbuild "$cloud/gcp-cloud-run/cloudbuild.yaml"
+  proof "cloud/azure/containerapp.yaml" "own schema of what matters" schema --schemafile "$here/container-app.schema.json" "$cloud/azure/containerapp.yaml"
+  proof "cloud/azure/container-instance.yaml" "own schema of what matters" schema --schemafile "$here/container-instance.schema.json" "$cloud/azure/container-instance.yaml"
+  proof "cloud/heroku/app.json" "own schema of what matters" schema --schemafile "$here/heroku-app.schema.json" "$cloud/heroku/app.json"
+else
+  skip "cloud/{aws-ecs,gcp-cloud-run,azure,heroku}" "schemas" "check-jsonschema is missing"
+fi
+
+# Bicep's own compiler cannot be had: its grammar is parsed, and that every name that is used is declared is looked at.
+_pycep() {
+  [ -x "$cache/venv-pycep/bin/python" ] && "$cache/venv-pycep/bin/python" -c 'import pycep' 2>/dev/null && return 0
+  python3 -m venv "$cache/venv-pycep" && "$cache/venv-pycep/bin/pip" install --quiet --disable-pip-version-check pycep-parser==0.7.1 >>"$cache/pip.log" 2>&1
+}
+if locked _pycep; then
+  proof "cloud/azure/main.bicep" "parsed; syntax only" "$cache/venv-pycep/bin/python" -B "$here/bicep.py" "$cloud/azure/main.bicep"
+else
+  skip "cloud/azure/main.bicep" "parsed" "pycep-parser is missing"
+fi
+
+# What the templates hand to the proxy, it accepts: environment and files as they are, with secrets made up.
+accepted() {
+  local proxy
+  proxy="$(binary)"
+  mkdir -p "$rig/secrets"/{oidc,root,redis}
+  "$proxy" keygen | tee "$rig/secrets/root/key" "$rig/secrets/root-key" >"$rig/root"
+  echo a-secret-of-sixteen-bytes-or-more | tee "$rig/secrets/oidc/client-secret" "$rig/secrets/oidc-client-secret" >/dev/null
+  echo redis | tee "$rig/secrets/redis/password" "$rig/secrets/redis-password" >/dev/null
+  certificate "$rig/tls" localhost
+  mv "$rig/tls/fullchain.pem" "$rig/tls/tls.crt" && mv "$rig/tls/privkey.pem" "$rig/tls/tls.key"
+  for platform in gcp-cloud-run azure; do
+    sed "s|/secrets/|$rig/secrets/|" "$cloud/$platform/config.yaml" >"$rig/$platform.yaml"
+  done
+  PYTHONDONTWRITEBYTECODE=1 "$cache/venv-check-jsonschema/bin/python" "$here/environments.py" "$cloud" "$rig" "$proxy" "$(cat "$rig/root")"
+}
+if [ -x "$cache/venv-check-jsonschema/bin/python" ] && { ! quick || [ -x "${PROXY_BINARY:-$VERIFY_ROOT/target/debug/mcp-oidc-proxy}" ]; }; then
+  proof "environment and files of every platform" "check-config" accepted
+else
+  skip "environment and files of every platform" "check-config" "the binary or check-jsonschema is missing"
+fi
+
+for script in "$cloud"/*/deploy.sh "$cloud/lib.sh"; do bash -n "$script"; done
+
+quick && exit 0
+
+clouds_begin
+proof "cloud/aws-ecs/deploy.sh" "run with a stand-in for aws" deploys "$cloud/aws-ecs/deploy.sh" proxy {}
+proof "cloud/gcp-cloud-run/deploy.sh" "run with a stand-in for gcloud" deploys "$cloud/gcp-cloud-run/deploy.sh" proxy europe-west3 {}
+proof "cloud/azure/deploy.sh" "run with a stand-in for az" deploys "$cloud/azure/deploy.sh" proxy group {}
+proof "cloud/heroku/deploy.sh" "run with stand-ins for heroku and its git" deploys "$cloud/heroku/deploy.sh" proxy HEAD
+
+over_ssh() {
+  mkdir -p "$rig/host/bin"
+  for image in image:1 image:2 image:bad; do
+    printf '#!/bin/sh\n[ "$1" != --version ] || echo %s\n' "$image" >"$rig/host/$image"
+    chmod +x "$rig/host/$image"
+  done
+  printf '#!/bin/sh\n[ "$1" = --version ] || { echo no; exit 78; }\n' >"$rig/host/image:78" && chmod +x "$rig/host/image:78"
+  cp "$rig/host/image:1" "$rig/host/bin/mcp-oidc-proxy"
+  echo 'version: 1' >"$rig/host/config.yaml"
+  printf '#!/bin/sh\nexec "$@"\n' >"$rig/stand-ins/sudo"
+  printf '#!/bin/sh\n' >"$rig/stand-ins/journalctl"
+  printf '#!/bin/sh\nexec sh -c "$2"\n' >"$rig/stand-ins/ssh"
+  chmod +x "$rig/stand-ins"/{sudo,ssh,journalctl}
+  export LOCAL_READY="$CLOUD_PUBLIC/ready" CURL_CA_BUNDLE="$HEALTH_CA" CONFIG="$rig/host/config.yaml" TARGET="$CLOUD_BINARY"
+  put() { PATH="$rig/stand-ins:$PATH" "$cloud/vps/deploy.sh" somebody@host "$rig/host/$1"; }
+  rm -f "$CLOUD_STATE"
+  put image:2
+  [ "$("$TARGET" --version)" = image:2 ]
+  ! put image:bad || return 1
+  [ "$("$TARGET" --version)" = image:2 ] && [ "$(has_traffic)" = image:2 ]
+  # A program that does not accept the configuration never gets there.
+  ! put image:78 || return 1
+  [ "$("$TARGET" --version)" = image:2 ]
+}
+proof "cloud/vps/deploy.sh" "run with a stand-in for ssh" over_ssh
