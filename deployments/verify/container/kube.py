@@ -1,0 +1,131 @@
+"""Runs what Kubernetes manifests say with the real binary on the loopback of a network namespace of its own: once with the
+environment of guide.yaml, once with what the chart renders. Only what is left to the reader is put in: addresses.
+
+kube.py guide MANIFEST BINARY
+kube.py chart RENDERED BINARY
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from stage import PARTS, Server, Stage, ask, step, until, want
+
+PUBLIC = "http://localhost:8080"
+ROOT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+def documents(manifest: Path) -> list[dict]:
+    return [document for document in yaml.safe_load_all(manifest.read_text()) if document]
+
+
+def container_of(objects: list[dict]) -> tuple[dict, dict]:
+    """The pod and the proxy's container of the Deployment that has one."""
+    for document in objects:
+        if document["kind"] == "Deployment":
+            pod = document["spec"]["template"]["spec"]
+            for container in pod["containers"]:
+                if container["name"] == "mcp-oidc-proxy":
+                    return pod, container
+    sys.exit("FAILED: no container mcp-oidc-proxy")
+
+
+def surroundings(stage: Stage) -> str:
+    """Redis, the provider and an MCP server, all on this loopback. Gives the issuer."""
+    redis = stage.server("redis", "redis-server", "--bind", "127.0.0.1", "--port", "6379", "--save", "", "--dir", str(stage.work))
+    until("Redis listens", lambda: "Ready to accept" in redis.log.read_text())
+    stage.everything(3000)
+    return stage.server("provider", "node", "--no-warnings", PARTS / "oidc-provider/server.mjs", "{}").first_line()["issuer"]
+
+
+def answers(server: Server, port: int, path: str) -> bool:
+    want(server.process.poll() is None, f"{server.name} ended\n{server.log.read_text()[-3000:]}")
+    return ask("GET", f"http://127.0.0.1:{port}{path}")[0] == 200
+
+
+def probed(container: dict, server: Server, ports: dict) -> None:
+    """Asks what the probes ask, until they pass."""
+    for which in ("startupProbe", "livenessProbe", "readinessProbe"):
+        get = container[which]["httpGet"]
+        until(f"{server.name}: {which}", lambda each=get: answers(server, ports[each["port"]], each["path"]))
+
+
+def visited(stage: Stage) -> None:
+    status, headers, _ = ask("POST", f"{PUBLIC}/mcp", body={"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    want(status == 401 and "resource_metadata" in headers["www-authenticate"], f"nobody in particular: {status}")
+    told = stage.visit(f"{PUBLIC}/mcp", "ann", "echo", {"message": "through Kubernetes' manifests"})
+    want("through Kubernetes' manifests" in json.dumps(told), f"the tool said {told}")
+
+
+def guide(stage: Stage, manifest: Path, binary: str) -> None:
+    """guide.yaml: issuer, client and target are filled in; Redis is where its Service would be."""
+    objects = documents(manifest)
+    named = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    _, container = container_of(objects)
+    env = {}
+    for source in container["envFrom"]:
+        env |= named["ConfigMap", source["configMapRef"]["name"]]["data"] if "configMapRef" in source else named["Secret", source["secretRef"]["name"]]["stringData"]
+    env |= {each["name"]: each["value"] for each in container["env"]}
+    want(env["PUBLIC_URL"] == PUBLIC, f"another address: {env['PUBLIC_URL']}")
+    issuer = surroundings(stage)
+    env |= {"OIDC_DISCOVERY_URL": issuer, "OIDC_CLIENT_ID": "proxy", "OIDC_CLIENT_SECRET": "a-secret-of-the-proxy-at-the-provider"}
+    env |= {"MCP_TARGET_HOST": "127.0.0.1", "REDIS_URL": env["REDIS_URL"].replace("mcp-redis", "127.0.0.1")}
+    # Three pods in one namespace: each has ports of its own.
+    for number in range(3):
+        ports = {"http": 8080 + number, "metrics": 9090 + number}
+        own = {**env, "PORT": str(ports["http"]), "METRICS_PORT": str(ports["metrics"])}
+        pod = stage.server(f"pod-{number}", "env", "--chdir", str(stage.work), "-i", *(f"{name}={value}" for name, value in own.items()), binary)
+        probed(container, pod, ports)
+        _, _, text = ask("GET", f"http://127.0.0.1:{ports['metrics']}/health")
+        want(json.loads(text)["checks"]["session_store"] == "healthy", f"{pod.name}: {text}")
+    step("three pods start from the environment alone, pass their probes and share Redis")
+    visited(stage)
+    step("ann signs in through the first one, and the tool answers")
+
+
+def chart(stage: Stage, rendered: Path, binary: str) -> None:
+    """The chart: its configuration, its secret files, its probes, its test, its end."""
+    objects = documents(rendered)
+    pod, container = container_of(objects)
+    config = next(each["data"]["config.yaml"] for each in objects if each["kind"] == "ConfigMap")
+    folder = stage.work / "etc"
+    for source in pod["volumes"][0]["projected"]["sources"]:
+        for item in source.get("secret", {}).get("items", []):
+            path = folder / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(ROOT_KEY if "root-key" in item["path"] else "a-secret-of-the-proxy-at-the-provider")
+    issuer = surroundings(stage)
+    (folder / "config.yaml").write_text(config.replace("/etc/mcp-proxy/", f"{folder}/").replace("/run/mcp-proxy/", f"{stage.work}/"))
+    hosts = stage.file("hosts", "127.0.0.1 localhost mcp-server.default.svc redis.default.svc mcp-mcp-oidc-proxy.prod.svc\n")
+    env = {"OIDC_DISCOVERY_URL": issuer, "OIDC_CLIENT_ID": "proxy", "PUBLIC_URL": PUBLIC}
+    arguments = [each.replace("/etc/mcp-proxy/", f"{folder}/") for each in container["args"]]
+    proxy = stage.server("proxy", *stage.with_hosts(hosts), binary, *arguments, env=env)
+    probed(container, proxy, {each["name"]: each["containerPort"] for each in container["ports"]})
+    step("starts with the rendered configuration and secret files, and passes its probes")
+    visited(stage)
+    step("ann signs in, and the tool answers")
+    test = next(each for each in objects if each["kind"] == "Pod")["spec"]["containers"][0]
+    done = subprocess.run([*stage.with_hosts(hosts), binary, *test["args"]], capture_output=True, text=True, timeout=60, check=False)
+    want(done.returncode == 0, f"what `helm test` runs: {done.stdout}{done.stderr}")
+    wrong = [each.replace(".svc:8080", ".svc:8079") for each in test["args"]]
+    done = subprocess.run([*stage.with_hosts(hosts), binary, *wrong], capture_output=True, timeout=60, check=False)
+    want(done.returncode != 0, "what `helm test` runs cannot fail")
+    step("what `helm test` runs says so, and can say otherwise")
+    began = time.monotonic()
+    time.sleep(container["lifecycle"]["preStop"]["sleep"]["seconds"])
+    os.killpg(proxy.process.pid, signal.SIGTERM)
+    code = proxy.process.wait(60)
+    took = time.monotonic() - began
+    want(code == 0, f"ended with {code}")
+    want(took < pod["terminationGracePeriodSeconds"], f"took {took:.0f} s")
+    step(f"ends with 0 after {took:.0f} s of a grace period of {pod['terminationGracePeriodSeconds']} s")
+
+
+if __name__ == "__main__":
+    with Stage() as it:
+        {"guide": guide, "chart": chart}[sys.argv[1]](it, Path(sys.argv[2]), sys.argv[3])
