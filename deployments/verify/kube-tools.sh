@@ -86,11 +86,14 @@ need_control_plane() {
 
 # need_schemas: has the schemas of Kubernetes and of the projects whose objects the chart makes.
 need_schemas() {
-  have npm && need_pip kubernetes-validate "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" && locked _crds
+  have npm && need_pip kubernetes-validate "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" && { _crds_there || locked _crds; }
+}
+_crds_there() {
+  cmp -s "$VERIFY_ROOT/deployments/verify/tools/crds/package-lock.json" "$cache/crds/package-lock.json" && [ -d "$cache/crds/node_modules" ]
 }
 _crds() {
   local folder="$cache/crds" from="$VERIFY_ROOT/deployments/verify/tools/crds"
-  cmp -s "$from/package-lock.json" "$folder/package-lock.json" && [ -d "$folder/node_modules" ] && return 0
+  if _crds_there; then return 0; fi
   mkdir -p "$folder"
   cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$folder/"
   (cd "$folder" && npm ci --silent >>"$cache/npm.log" 2>&1 </dev/null) || { rm -f "$folder/package-lock.json"; return 1; }

@@ -48,7 +48,7 @@ lifecycle:
 lifecycle:
   preStop:
     exec:
-      command: [/usr/local/bin/mcp-oidc-proxy, drain, --admin, "unix:/run/mcp-proxy/admin.sock"]
+      command: [/usr/local/bin/mcp-oidc-proxy, drain, --wait, --admin, "unix:/run/mcp-proxy/admin.sock"]
 {{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}

@@ -23,6 +23,9 @@ What values.schema.json can say is said there.
 {{- fail (printf "config.metrics.%s is made by the chart: use metrics.enabled and ports.metrics instead" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- if hasKey (get $c "reload" | default dict) "watch" -}}
+{{- fail "config.reload.watch is made by the chart: use reload.mode instead" -}}
+{{- end -}}
 {{- if $own -}}
 {{- if not (get $c "public_url") -}}
 {{- fail "config.public_url is not set: write the https address under which people and clients reach the proxy" -}}
