@@ -83,3 +83,17 @@ fn only_ones_own_heartbeat_makes_trust() {
     assert!(news.is_trusted(now.plus(Duration::from_secs(3))));
     assert!(!news.is_trusted(now.plus(Duration::from_millis(3001))));
 }
+
+#[test]
+fn a_process_that_stood_still_believes_nothing_of_before() {
+    let news = news();
+    let ears = Arc::new(Ears::default());
+    news.listen(Arc::downgrade(&ears) as Weak<dyn Listener>);
+    let told = news.told();
+    news.heard(&Message::Beat.write(&news.me));
+    assert!(news.is_heard());
+    news.stood_still();
+    assert!(!news.is_heard());
+    assert_eq!(ears.distrusted.load(Ordering::Relaxed), 1);
+    assert_ne!(news.told(), told, "who judged before looks again");
+}
