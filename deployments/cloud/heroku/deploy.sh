@@ -18,7 +18,7 @@ index="$(mktemp)"
 trap 'rm -f "$index"' EXIT
 export GIT_INDEX_FILE="$index"
 git read-tree "$revision"
-for file in Procfile app.json heroku.yml; do
+for file in Procfile app.json heroku.yml Dockerfile; do
   git update-index --add --cacheinfo "100644,$(git hash-object -w "$here/$file"),$file"
 done
 commit="$(git -c user.name=deploy -c user.email=deploy@localhost commit-tree "$(git write-tree)" -p "$revision" -m "Deploy $revision")"

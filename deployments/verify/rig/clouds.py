@@ -138,7 +138,7 @@ def main(tool: str, words: list[str]) -> int:
         elif tool == "git" and words[0] == "push":
             commit = words[-1].split(":")[0]
             files = subprocess.run([os.environ["REAL_GIT"], "ls-tree", "--name-only", commit], check=True, capture_output=True, text=True)
-            assert {"Procfile", "app.json", "heroku.yml", "Cargo.toml"} <= set(files.stdout.split()), files.stdout
+            assert {"Procfile", "app.json", "heroku.yml", "Dockerfile", "Cargo.toml"} <= set(files.stdout.split()), files.stdout
             add(now, os.environ["NEXT_IMAGE"], True)
     return 0
 
