@@ -21,7 +21,7 @@ use super::inherited::Role;
 use super::permits::Guard;
 use super::serve;
 use super::shared::{Shared, Tuning};
-use super::stages::Stage;
+use super::stages::{Stage, Stages};
 use super::stream::{Seen, Socket, Stream, Watched};
 use super::tls::TlsState;
 use crate::peer::{Conn, Peer, TlsInfo, TokenMemo};
@@ -29,6 +29,8 @@ use crate::urls::PublicUrl;
 
 /// How HTTP/2 without TLS begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Time for the head of a request, or a handshake, that was not there when we closed.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -75,8 +77,9 @@ pub(super) async fn run<H: Handler>(bound: Arc<Bound>, server: Arc<Server<H>>) {
                 backoff = FIRST_BACKOFF;
                 let permit = tokio::select! {
                     biased;
-                    () = shared.stages.reached(Stage::Closing) => return,
+                    // First, for whoever was accepted is served when there is a place.
                     permit = shared.permits.acquire() => permit,
+                    () = shared.stages.reached(Stage::Closing) => return,
                 };
                 let Some(permit) = permit else { return };
                 let guard = Guard::new(bound.open.clone(), permit, shared.tracker.token());
@@ -153,7 +156,7 @@ impl<H: Handler> Accepted<H> {
         let shaking = timeout(self.tuning.handshake, tls.acceptor.accept(socket));
         let outcome = tokio::select! {
             biased;
-            () = self.server.shared.stages.reached(Stage::Closing) => return,
+            () = too_late(&self.server.shared.stages) => return,
             outcome = shaking => outcome,
         };
         let stream = match outcome {
@@ -190,7 +193,7 @@ impl<H: Handler> Accepted<H> {
         let reading = timeout(self.tuning.head, read_preface(&mut socket));
         let outcome = tokio::select! {
             biased;
-            () = self.server.shared.stages.reached(Stage::Closing) => return,
+            () = too_late(&self.server.shared.stages) => return,
             outcome = reading => outcome,
         };
         let Ok(Ok((seen, http2))) = outcome else {
@@ -223,6 +226,14 @@ impl<H: Handler> Accepted<H> {
             panics.increment(1);
         }
     }
+}
+
+/// Waits until nobody's first words are waited for any more. Whoever connected just before we closed has not been
+/// refused, and does not expect to be cut.
+async fn too_late(stages: &Stages) {
+    stages.reached(Stage::Closing).await;
+    // Boxed, for every waiting connection would keep room for it.
+    let _ = Box::pin(timeout(LAST_WORDS, stages.reached(Stage::Cut))).await;
 }
 
 /// Reads until the bytes differ from HTTP/2's preface, or are all of it. An end of the stream is an error: there

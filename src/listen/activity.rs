@@ -94,6 +94,11 @@ impl Activity {
         })
     }
 
+    /// Whether the head of a request is waited for: of the first one, or of one that has begun.
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.is_idle() && self.reading_head.load(Ordering::Acquire)
+    }
+
     fn is_idle(&self) -> bool {
         self.requests.load(Ordering::Acquire) == 0
     }

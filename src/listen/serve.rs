@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::Handler;
-use super::accept::Server;
+use super::accept::{LAST_WORDS, Server};
 use super::activity::{Activity, InRequest, Waiting};
 use super::late;
 use super::redirect;
@@ -133,6 +133,7 @@ async fn drive(
     let mut bell = pin!(shared.stages.bell());
     let mut seen = None;
     let mut goodbye: Option<Instant> = None;
+    let mut last_words: Option<Instant> = None;
     poll_fn(|cx| {
         // The bell keeps this task's waker, so that it need not be asked again before it rings. Asking it takes
         // a lock that all connections share.
@@ -145,6 +146,10 @@ async fn drive(
             seen = Some(stage);
             match stage {
                 Stage::Serving | Stage::Announced => {}
+                // Its answer tells the client that the connection ends.
+                Stage::Closing if activity.is_reading_head() => {
+                    last_words = Some(Instant::now() + LAST_WORDS);
+                }
                 Stage::Closing => connection.as_mut().close(),
                 Stage::Cut => return Poll::Ready(Err(Ended::Cut)),
             }
@@ -157,7 +162,10 @@ async fn drive(
                 Some(at) => Some((at, None)),
                 None => activity
                     .deadline(tuning.head, tuning.idle)
-                    .map(|(at, waiting)| (at, Some(waiting))),
+                    .map(|(at, waiting)| match last_words {
+                        Some(last) if waiting == Waiting::Head => (at.min(last), Some(waiting)),
+                        _ => (at, Some(waiting)),
+                    }),
             };
             let Some((at, waiting)) = due else {
                 return Poll::Pending;

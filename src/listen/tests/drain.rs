@@ -31,6 +31,35 @@ async fn requests_under_way_finish_and_idle_connections_end() {
     running.ended().await;
 }
 
+/// Whoever connected before we closed was not refused; whether the head has come by then is chance.
+#[tokio::test]
+async fn a_request_that_is_late_by_a_moment_is_answered() {
+    let running = start(PLAIN);
+    let (mut silent, mut half) = (running.connect().await, running.connect().await);
+    half.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let mut known = running.connect().await;
+    assert_eq!(ask(&mut known, "/").await.0, 200);
+    // All three were accepted: the last of them has been answered.
+    running.drain.closing.cancel();
+    running
+        .listeners
+        .inner
+        .shared
+        .stages
+        .reached(Stage::Closing)
+        .await;
+    half.write_all(b"st: a\r\n\r\n").await.unwrap();
+    silent
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    for (status, head, _) in [answer(&mut half).await, answer(&mut silent).await] {
+        assert_eq!(status, 200);
+        assert!(head.contains("connection: close"), "{head}");
+    }
+    running.ended().await;
+}
+
 #[tokio::test]
 async fn while_announced_clients_are_served_and_sent_elsewhere() {
     let running = start(PLAIN);
