@@ -17,6 +17,8 @@ use crate::listen::Inherited;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Name;
 
+/// Why the process ends, when a signal asked for it.
+const SIGNAL: &str = "signal";
 /// Time between two looks at what the service manager is told.
 const STATUS_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -121,7 +123,7 @@ impl End {
     fn signal(ask: Ask) -> Self {
         Self {
             now: ask == Ask::Interrupt,
-            why: "signal",
+            why: SIGNAL,
             who: Who::default(),
             answer: None,
         }
@@ -231,20 +233,26 @@ impl Process<'_> {
         // Whoever asked may have hung up.
         let _ = end.answer.map(|answer| answer.send(ending.clone()));
         let drain = &lasting.drain;
+        // A supervisor that has ordered the end sends its signal all the same; it is no wish to cut anything.
+        let mut signalled = end.why == SIGNAL;
         let mut steps = Box::pin(drain.run(&times, end.now));
         loop {
-            tokio::select! {
+            let now = tokio::select! {
                 () = &mut steps => return,
-                _ = self.signals.end() => {
-                    tracing::warn!("a second signal: ending at once");
-                    return drain.cut_now();
+                ask = self.signals.end() => {
+                    if std::mem::replace(&mut signalled, true) {
+                        tracing::warn!("a second signal: ending at once");
+                        return drain.cut_now();
+                    }
+                    ask == Ask::Interrupt
                 }
                 Some(order) = self.inbox.ends.recv() => {
-                    if order.now && !drain.closing.is_cancelled() {
-                        steps = Box::pin(drain.run(&times, true));
-                    }
                     let _ = order.answer.send(ending.clone());
+                    order.now
                 }
+            };
+            if now && !drain.closing.is_cancelled() {
+                steps = Box::pin(drain.run(&times, true));
             }
         }
     }

@@ -9,9 +9,9 @@ mod watching;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::client::{PATIENCE, get};
+use crate::harness::client::{Ask, PATIENCE, get, post};
 use crate::harness::proxy::{Process, Setup, proxy};
 
 const KEY: &str = "a-key-of-a-script-for-tests";
@@ -23,9 +23,26 @@ fn setup() -> Setup {
     ))
 }
 
-/// One more line that the first configuration does not have.
+/// The rest of a route to a plain server that every caller may use.
 fn allow() -> &'static str {
     "kind: http\nallow: { any_user: true }"
+}
+
+/// A call that takes so many milliseconds.
+fn slow(url: &str, millis: u32) -> Ask {
+    post(url)
+        .header("x-api-key", KEY)
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "slow")
+        .rpc(
+            &json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+            "name": "slow", "arguments": { "millis": millis }, "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+                "io.modelcontextprotocol/clientCapabilities": {},
+            } } }),
+        )
 }
 
 /// Runs a command of the binary.

@@ -1,12 +1,16 @@
 //! Operators: the commands `reload` and `drain`, and the admin listener behind them.
 
+use std::time::Duration;
+
 use http::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{allow, answer, becomes, counted, run, setup};
+use super::{allow, answer, becomes, counted, run, setup, slow};
 use crate::harness::client::{Ask, get, post};
 use crate::harness::echo::Echo;
+use crate::harness::mcp::Mcp;
 use crate::harness::proxy::{Process, Setup};
 
 const METRICS: &str = "metrics: { address: \"127.0.0.1:0\", on_traffic_listener: true }";
@@ -98,7 +102,7 @@ async fn the_command_waits_for_the_outcome_of_a_reload_and_tells_it() {
     };
     assert_eq!((counted("ok").await, counted("error").await), (3, 1));
 
-    process.signal(rustix::process::Signal::TERM);
+    process.signal(Signal::TERM);
     let mut process = process;
     assert_eq!(process.part.ended().await, Some(0));
     let records: Vec<Value> = std::fs::read_to_string(&log)
@@ -184,6 +188,33 @@ async fn drain_now_skips_the_delay_also_of_a_drain_that_was_begun() {
     assert_eq!(get(&process.url("/ready")).send().await.status, 503);
     let now = run(&["drain", "--now", "--wait", "--config", file(&process)]).await;
     assert!(now.status.success(), "{now:?}");
+    assert_eq!(
+        process.part.ended().await,
+        Some(0),
+        "{}",
+        process.part.log()
+    );
+}
+
+/// Kubernetes runs a hook that drains, and then sends its signal.
+#[tokio::test]
+async fn the_signal_after_an_order_to_end_cuts_nothing() {
+    let (_folder, admin) = socket();
+    let backend = Mcp::start().await;
+    let mut process = with_admin(&admin)
+        .yaml("shutdown: { delay: 1s, timeout: 30s, stream_grace: 0s }")
+        .route("/mcp", backend.url(), "allow: { any_user: true }")
+        .start_process(&[])
+        .await;
+    let before = backend.seen().len();
+    let slow = tokio::spawn(slow(&process.url("/mcp"), 3000).send());
+    while backend.seen().len() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    answer(&run(&["drain", "--admin", &admin]).await);
+    process.signal(Signal::TERM);
+    let done = slow.await.unwrap().rpc();
+    assert_eq!(done["result"]["content"][0]["text"], "done", "{done}");
     assert_eq!(
         process.part.ended().await,
         Some(0),

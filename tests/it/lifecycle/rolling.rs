@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{KEY, allow, setup};
-use crate::harness::client::{PATIENCE, get, post};
+use super::{KEY, allow, setup, slow};
+use crate::harness::client::{PATIENCE, get};
 use crate::harness::mcp::Mcp;
 use crate::harness::proxy::{Process, Setup};
 
@@ -80,19 +79,7 @@ impl Balancer {
 
 async fn call(balancer: &Balancer) {
     let port = balancer.next();
-    let answer = post(&format!("http://localhost:{port}/mcp"))
-        .header("x-api-key", KEY)
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", "slow")
-        .rpc(
-            &json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
-            "name": "slow", "arguments": { "millis": 100 }, "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-                "io.modelcontextprotocol/clientCapabilities": {},
-            } } }),
-        )
+    let answer = slow(&format!("http://localhost:{port}/mcp"), 100)
         .send()
         .await;
     assert_eq!(
