@@ -134,6 +134,7 @@ store: memory
 {{- end -}}
 {{- range (get $redis "cluster" | default list) -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- with dig "tracing" "endpoint" "" $c -}}{{- $urls = append $urls . -}}{{- end -}}
+{{- with dig "vault" "address" "" $c -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- /* Documents of clients, and key sets that they name, are fetched over https. */ -}}
 {{- $ports := list 443 -}}
 {{- range $url := $urls -}}
