@@ -16,7 +16,7 @@ if ! find "$(rustc --print sysroot)" -name llvm-profdata -type f 2>/dev/null | g
   major="$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')"
   export LLVM_COV="${LLVM_COV:-$(command -v "llvm-cov-$major" || true)}" LLVM_PROFDATA="${LLVM_PROFDATA:-$(command -v "llvm-profdata-$major" || true)}"
   [ -n "$LLVM_COV" ] && [ -n "$LLVM_PROFDATA" ] || {
-    echo "coverage: neither the component llvm-tools nor llvm-$major of the system is there" >&2
+    echo "coverage: neither the component llvm-tools nor llvm-$major of the system is there; rustup component add llvm-tools, or apt-get install llvm-$major" >&2
     exit 1
   }
 fi
