@@ -23,12 +23,13 @@ def b64(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+SMALL = [n for n in range(3, 4000, 2) if all(n % d for d in range(3, int(n**0.5) + 1, 2))]
+
+
 def prime(bits):
     while True:
         n = secrets.randbits(bits) | (3 << (bits - 2)) | 1
-        if all(n % p for p in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)) and all(
-            pow(a, n - 1, n) == 1 for a in (2, 3, 5, 7)
-        ):
+        if all(n % p for p in SMALL) and all(pow(a, n - 1, n) == 1 for a in (2, 3, 5)):
             return n
 
 
@@ -180,7 +181,7 @@ def send(method, url, headers=None, body=None, timeout=20):
         connection.close()
 
 
-def wait_for(url, wanted=200, seconds=30):
+def wait_for(url, wanted=200, seconds=120):
     """Until the address answers so."""
     end = time.monotonic() + seconds
     while True:
