@@ -9,6 +9,7 @@ mod function;
 mod reload;
 mod restart;
 mod run;
+mod secrets;
 mod traces;
 mod watch;
 
@@ -26,6 +27,7 @@ use self::built::Built;
 pub use self::direct::subjects;
 use self::files::Files;
 pub use self::run::serve;
+pub use self::secrets::{LoadError, Secrets, load_once};
 use crate::admin::{Control, ControlListener, Health, LoadedConfig, MetricsListener, Orders};
 use crate::audit::{Audit, Event, Kind};
 use crate::clock::Ambient;
@@ -84,6 +86,8 @@ struct Surroundings {
     /// Where operators give orders to the process.
     orders: Orders,
     inherited: Inherited,
+    /// Who fetched the secrets of other systems, and fetches them again.
+    secrets: Arc<Secrets>,
 }
 
 impl Default for Surroundings {
@@ -94,6 +98,7 @@ impl Default for Surroundings {
             files: Arc::default(),
             orders: Orders::new().0,
             inherited: Inherited::default(),
+            secrets: Arc::new(Secrets::new(Ambient::system())),
         }
     }
 }
@@ -102,6 +107,7 @@ impl Default for Surroundings {
 pub struct Running {
     lasting: Arc<Lasting>,
     files: Arc<Files>,
+    secrets: Arc<Secrets>,
     /// The configuration at the start: what only a restart changes is still as it says.
     began: Arc<Config>,
     proxy: Arc<Proxy>,
@@ -147,9 +153,10 @@ impl Running {
             files,
             orders,
             mut inherited,
+            secrets,
         } = surroundings;
         let about = reload::about(&loaded, &ambient);
-        let mut config = loaded.config;
+        let mut config = complete(loaded)?;
         let metrics = Metrics::new();
         let health = Health::new(ambient.clone());
         inherited
@@ -225,6 +232,7 @@ impl Running {
         Ok(Self {
             lasting,
             files,
+            secrets,
             began: Arc::new(config.clone()),
             proxy,
             built: Mutex::new(built),
@@ -292,6 +300,7 @@ impl Running {
         // Cut connections need a moment at most; the listener bounds it.
         let _ = self.serving.await;
         self.proxy.snapshot().browser.finish().await;
+        self.secrets.finish().await;
         self.lasting.end.cancel();
         self.lasting.tracker.close();
         self.lasting.tracker.wait().await;
@@ -305,6 +314,16 @@ impl Running {
             traces.flush();
         };
         let _ = tokio::task::spawn_blocking(close).await;
+    }
+}
+
+/// A configuration whose secrets are all known; an unknown one must never count as an empty one.
+fn complete(loaded: Loaded) -> Result<Config, StartError> {
+    match loaded.unread.first() {
+        None => Ok(loaded.config),
+        Some(unread) => Err(StartError::Unavailable(format!(
+            "the secret {unread} was not fetched"
+        ))),
     }
 }
 

@@ -69,7 +69,8 @@ enum Command {
         /// How the result is printed.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Also ask the identity provider, Redis and the backends whether they answer.
+        /// Also read the secrets that other systems keep, and ask the identity provider, Redis and the backends whether
+        /// they answer.
         #[arg(long)]
         online: bool,
     },

@@ -16,14 +16,18 @@ pub mod issuer;
 mod layers;
 pub mod listen;
 pub mod load;
+mod lookup;
 pub mod oidc;
 pub mod pages;
 pub mod path;
 pub mod peek;
 pub mod pointer;
 pub mod problem;
+pub mod remote;
 pub mod route;
 pub mod rules;
+pub mod secret;
+pub mod secrets;
 pub mod service;
 pub mod session;
 pub mod shape;
@@ -37,7 +41,9 @@ use serde::{Deserialize, Serialize};
 pub use self::load::{Loaded, Sources, load};
 pub use self::path::{KeyPath, Origin, Origins};
 pub use self::problem::{Problem, Problems};
-pub use self::value::{ByteSize, SecretRef, Span};
+pub use self::remote::{Remote, RemoteValues};
+pub use self::secret::SecretRef;
+pub use self::value::{ByteSize, Span};
 
 /// The whole configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -71,6 +77,12 @@ pub struct Config {
     /// one). The first seals, all open. Unset: random at start, sessions end with the process.
     #[serde(default)]
     pub secret_keys: Vec<SecretRef>,
+    /// Secrets that other systems keep.
+    #[serde(default)]
+    pub secrets: secrets::Secrets,
+    /// Vault, for secrets that it keeps.
+    #[serde(default)]
+    pub vault: Option<secrets::Vault>,
     /// Who may come in, and with what.
     #[serde(default)]
     pub auth: authn::Auth,

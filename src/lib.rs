@@ -26,6 +26,9 @@ pub mod urls;
 // The file's shape, and how it is loaded.
 pub mod config;
 
+// What of it other systems keep.
+pub mod secrets;
+
 // 1  connections.
 pub mod listen;
 

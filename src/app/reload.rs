@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Lasting, Running, StartError, built, name_free_port, restart};
+use super::secrets::LoadError;
+use super::{Lasting, Running, StartError, built, complete, name_free_port, restart};
 use crate::admin::{LoadedConfig, NotTaken, Taken};
 use crate::audit::{self, Event, Kind, Who};
 use crate::clock::Ambient;
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Loaded, Problems, Sources};
 use crate::session::keyring::key_ring;
 use crate::telemetry::metrics::Name;
 
@@ -58,37 +59,18 @@ pub(super) async fn again(running: &Running, sources: &Sources, trigger: Trigger
 }
 
 async fn attempt(running: &Running, sources: &Sources, trigger: Trigger) -> Outcome {
-    let (files, sources) = (Arc::clone(&running.files), sources.clone());
-    let read = tokio::task::spawn_blocking(move || {
-        // What is changed from here on is noticed as a change, so nothing that is read below can be missed.
-        files.look(&sources);
-        load(&sources)
-    });
-    let loaded = match read.await {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(problems)) => {
-            loaded_now(&running.lasting, false);
-            running.lasting.audit.note_with(|_| {
-                Event::new(Kind::Reloaded, audit::Outcome::Error)
-                    .because("wrong")
-                    .detail(&problems.to_string())
-                    .by(trigger.who())
-            });
-            for problem in problems.all() {
-                tracing::error!("{problem}");
-            }
-            tracing::error!(
-                trigger = trigger.as_str(),
-                problems = problems.all().len(),
-                "the new configuration is wrong; the old one stays in force"
-            );
-            return Err(NotTaken {
-                error: "invalid_config",
-                message: "The new configuration is wrong; the old one stays in force.".to_owned(),
-                problems: problems.all().to_vec(),
-            });
-        }
+    let (files, named) = (Arc::clone(&running.files), sources.clone());
+    // What is changed from here on is noticed as a change, so nothing that is read below can be missed.
+    let looked = tokio::task::spawn_blocking(move || files.look(&named));
+    if let Err(error) = looked.await {
+        tracing::error!(%error, "the configuration could not be read; the old one stays in force");
+        return Err(unusable(&error));
+    }
+    let (loaded, values) = match Box::pin(running.secrets.load(sources)).await {
+        Ok(found) => found,
+        Err(LoadError::Wrong(problems)) => return Err(wrong(running, trigger, &problems)),
         Err(error) => {
+            not_taken(running, trigger, "unavailable", &error.to_string());
             tracing::error!(%error, "the configuration could not be read; the old one stays in force");
             return Err(unusable(&error));
         }
@@ -99,6 +81,7 @@ async fn attempt(running: &Running, sources: &Sources, trigger: Trigger) -> Outc
     let (files, warnings) = (names(&loaded), loaded.warnings.clone());
     match Box::pin(running.reload_for(loaded, trigger)).await {
         Ok(needs_restart) => {
+            running.secrets.took(values, &running.lasting.metrics);
             for keys in &needs_restart {
                 tracing::warn!(keys, "these keys changed, and hold only after a restart");
             }
@@ -121,6 +104,33 @@ async fn attempt(running: &Running, sources: &Sources, trigger: Trigger) -> Outc
             Err(unusable(&error))
         }
     }
+}
+
+fn wrong(running: &Running, trigger: Trigger, problems: &Problems) -> NotTaken {
+    not_taken(running, trigger, "wrong", &problems.to_string());
+    for problem in problems.all() {
+        tracing::error!("{problem}");
+    }
+    tracing::error!(
+        trigger = trigger.as_str(),
+        problems = problems.all().len(),
+        "the new configuration is wrong; the old one stays in force"
+    );
+    NotTaken {
+        error: "invalid_config",
+        message: "The new configuration is wrong; the old one stays in force.".to_owned(),
+        problems: problems.all().to_vec(),
+    }
+}
+
+fn not_taken(running: &Running, trigger: Trigger, why: &'static str, detail: &str) {
+    loaded_now(&running.lasting, false);
+    running.lasting.audit.note_with(|_| {
+        Event::new(Kind::Reloaded, audit::Outcome::Error)
+            .because(why)
+            .detail(detail)
+            .by(trigger.who())
+    });
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> NotTaken {
@@ -165,7 +175,7 @@ impl Running {
     async fn take_over(&self, loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
         let mut built = self.built.lock().await;
         let mut about = about(&loaded, &self.lasting.ambient);
-        let mut config = loaded.config;
+        let mut config = complete(loaded)?;
         let before = self.config.load_full();
         let kept = restart::restart_only(&self.began, &config);
         config

@@ -7,11 +7,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::files::{self, Files, Wish};
 use super::reload::{self, Trigger};
-use super::{Running, StartError, Surroundings};
+use super::{Running, Secrets, StartError, Surroundings};
 use crate::admin::{Ending, Inbox, Orders, Status};
 use crate::audit::{Event, Kind, Who};
 use crate::clock::Ambient;
-use crate::config::{Loaded, Sources, service};
+use crate::config::{Loaded, RemoteValues, Sources, service};
 use crate::lifecycle::{Ask, Notifier, Signals};
 use crate::listen::Inherited;
 use crate::telemetry::log;
@@ -46,20 +46,34 @@ async fn run(loaded: Loaded, sources: Sources, inherited: Inherited) -> Result<(
     announce(&loaded);
     let files = Arc::new(Files::default());
     files.look(&sources);
+    let secrets = Arc::new(Secrets::new(Ambient::system()));
+    let (loaded, values) = tokio::select! {
+        found = Box::pin(with_secrets(loaded, &sources, &secrets)) => found?,
+        _ = signals.end() => return Ok(()),
+    };
     let (orders, inbox) = Orders::new();
     let surroundings = Surroundings {
         log: Some(log),
         files: Arc::clone(&files),
         orders,
         inherited,
+        secrets: Arc::clone(&secrets),
     };
     let (clock, access) = (Ambient::system(), std::io::stdout());
     let start = Running::start_with(loaded, clock, surroundings, access);
-    let running = tokio::select! {
-        started = Box::pin(start) => started?,
-        _ = signals.end() => return Ok(()),
+    let started = tokio::select! {
+        started = Box::pin(start) => started.map(Some),
+        _ = signals.end() => Ok(None),
+    };
+    let running = match started {
+        Ok(Some(running)) => running,
+        ended => {
+            secrets.finish().await;
+            return ended.map(drop);
+        }
     };
     let lasting = Arc::clone(&running.lasting);
+    secrets.took(values, &lasting.metrics);
     let notifier = Notifier::default();
     tracing::info!(
         addresses = ?running.addresses(),
@@ -69,9 +83,23 @@ async fn run(loaded: Loaded, sources: Sources, inherited: Inherited) -> Result<(
     );
     let (settings, told) = watch::channel(running.config().reload.clone());
     let (wishes, changed) = mpsc::channel(1);
-    lasting
-        .tracker
-        .spawn(files::watch(files, told, wishes, lasting.end.clone()));
+    lasting.tracker.spawn(files::watch(
+        files,
+        told,
+        wishes.clone(),
+        lasting.end.clone(),
+    ));
+    let refresh = secrets.follow(
+        &lasting.metrics,
+        || running.config(),
+        async || {
+            let (wish, done) = oneshot::channel();
+            if wishes.send(wish).await.is_ok() {
+                // Dropped without an answer when the process ends instead.
+                let _ = done.await;
+            }
+        },
+    );
     {
         let (notifier, end) = (notifier.clone(), lasting.end.clone());
         lasting
@@ -91,10 +119,31 @@ async fn run(loaded: Loaded, sources: Sources, inherited: Inherited) -> Result<(
     tokio::select! {
         () = process.follow() => {}
         () = running.gone() => {}
+        () = refresh => {}
     }
     running.finish().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Fetches the secrets of other systems that the configuration names.
+///
+/// # Errors
+/// They are not to be had, or break a rule.
+async fn with_secrets(
+    loaded: Loaded,
+    sources: &Sources,
+    secrets: &Secrets,
+) -> Result<(Loaded, Arc<RemoteValues>), StartError> {
+    if loaded.unread.is_empty() {
+        return Ok((loaded, Arc::default()));
+    }
+    let patience = loaded.config.secrets.start_timeout.0;
+    let found = secrets.load_patiently(sources, patience).await;
+    if found.is_err() {
+        secrets.finish().await;
+    }
+    Ok(found?)
 }
 
 /// The process while it serves: what it is asked by signals, operators and changed files.

@@ -16,13 +16,12 @@ struct Report<'a> {
 }
 
 pub(super) fn run(sources: &Sources, format: Format, online: bool) -> Exit {
-    match load(sources) {
+    let (outcome, found) = match load(sources) {
+        Ok(loaded) if online => online::run(loaded, sources),
+        outcome => (outcome, Vec::new()),
+    };
+    match outcome {
         Ok(loaded) => {
-            let found = if online {
-                online::run(&loaded.config)
-            } else {
-                Vec::new()
-            };
             let ok = found.iter().all(|finding| finding.error.is_none());
             match format {
                 Format::Json => json(&Report {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::clock::Ambient;
 use crate::config::backend::Backend;
 use crate::config::oidc::Oidc;
 use crate::config::session::StoreKind;
+use crate::config::{Config, Loaded, Problems, RemoteValues, Sources, load};
 use crate::oidc::discovery;
+use crate::secrets::Keeper;
 use crate::store::redis;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -25,18 +27,56 @@ pub(super) struct Finding {
     pub(super) error: Option<String>,
 }
 
-/// Asks the identity provider, the further issuers, Redis and every backend.
-pub(super) fn run(config: &Config) -> Vec<Finding> {
+/// Reads the secrets of other systems, then asks the identity provider, the further issuers, Redis and every backend.
+/// With its secrets the configuration may turn out to be wrong; without them nothing further is asked.
+pub(super) fn run(loaded: Loaded, sources: &Sources) -> (Result<Loaded, Problems>, Vec<Finding>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(ask(config)),
-        Err(error) => vec![Finding {
-            what: "runtime".to_owned(),
-            error: Some(error.to_string()),
-        }],
+        Ok(runtime) => runtime.block_on(all(loaded, sources)),
+        Err(error) => {
+            let error = Some(error.to_string());
+            let what = "runtime".to_owned();
+            (Ok(loaded), vec![Finding { what, error }])
+        }
     }
+}
+
+async fn all(loaded: Loaded, sources: &Sources) -> (Result<Loaded, Problems>, Vec<Finding>) {
+    let (values, mut found) = secrets(&loaded).await;
+    if found.iter().any(|finding| finding.error.is_some()) {
+        return (Ok(loaded), found);
+    }
+    let mut sources = sources.clone();
+    sources.remote = Arc::new(values);
+    match load(&sources) {
+        Ok(loaded) => {
+            found.extend(ask(&loaded.config).await);
+            (Ok(loaded), found)
+        }
+        wrong @ Err(_) => (wrong, found),
+    }
+}
+
+/// Reads each secret once.
+async fn secrets(loaded: &Loaded) -> (RemoteValues, Vec<Finding>) {
+    let (mut values, mut found) = (RemoteValues::new(), Vec::new());
+    if loaded.unread.is_empty() {
+        return (values, found);
+    }
+    let keeper = Keeper::new(Ambient::system());
+    for (remote, answer) in keeper.read(&loaded.config, &loaded.unread).await {
+        found.push(Finding {
+            what: remote.to_string(),
+            error: answer.as_ref().err().map(ToString::to_string),
+        });
+        if let Ok(value) = answer {
+            values.insert(remote, value);
+        }
+    }
+    keeper.finish().await;
+    (values, found)
 }
 
 async fn ask(config: &Config) -> Vec<Finding> {
@@ -148,7 +188,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::config::{Sources, load};
 
     /// Answers every connection with one body, until dropped.
     struct Server {
@@ -220,7 +259,7 @@ mod tests {
         ] {
             sources.env.insert(name.to_owned(), text);
         }
-        run(&load(&sources).unwrap().config)
+        run(load(&sources).unwrap(), &sources).1
     }
 
     #[test]
@@ -245,8 +284,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn each_endpoint_is_asked() {
+    #[tokio::test]
+    async fn each_endpoint_is_asked() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let living = Server::start(|_| "{}".to_owned());
         let free = TcpListener::bind("127.0.0.1:0")
@@ -258,7 +297,7 @@ mod tests {
             living.port
         ))
         .unwrap();
-        let found = run(&config);
+        let found = ask(&config).await;
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].error.is_none(), "{found:?}");
         assert!(

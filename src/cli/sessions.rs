@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::operator::{self, Failed};
-use crate::app;
+use crate::app::{self, LoadError};
 use crate::config::session::StoreKind;
 use crate::config::{Config, Sources, load};
 use crate::ids::Subject;
@@ -116,9 +116,17 @@ async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value
     if let (Some(question), Some(admin)) = (command.question(None), &place.admin) {
         return ask(admin, &question).await;
     }
-    let config = load(sources)
-        .map_err(|problems| Failed::Config(problems.to_string()))?
-        .config;
+    let loaded = load(sources).map_err(|problems| Failed::Config(problems.to_string()))?;
+    // Only the store's own credentials and keys are needed, and only without the running proxy.
+    let loaded = if place.direct && !loaded.unread.is_empty() {
+        app::load_once(sources).await.map_err(|error| match error {
+            LoadError::Wrong(problems) => Failed::Config(problems.to_string()),
+            LoadError::Unavailable { what, .. } => Failed::Unavailable(what),
+        })?
+    } else {
+        loaded
+    };
+    let config = loaded.config;
     let issuer = config.oidc.as_ref().map(|oidc| oidc.issuer.as_str());
     let question = command.question(issuer).ok_or_else(|| {
         Failed::Usage("the configuration names no provider; say which with --issuer".to_owned())

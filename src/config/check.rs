@@ -10,6 +10,7 @@ mod oidc;
 mod pages;
 mod routes;
 mod rules;
+mod secrets;
 mod service;
 mod sessions;
 mod told;
@@ -17,12 +18,15 @@ mod told;
 use super::Config;
 use super::decode::LeftOut;
 use super::path::{KeyPath, Origin, Origins};
+use super::remote::Needed;
 
 /// What is looked at, and what was found.
 pub(super) struct Checker<'a> {
     config: &'a Config,
     left_out: &'a LeftOut,
     origins: &'a Origins,
+    /// The secrets of other systems that the configuration takes.
+    remote: &'a Needed,
     found: Vec<(String, String)>,
     warnings: &'a mut Vec<String>,
 }
@@ -67,12 +71,14 @@ pub(super) fn run(
     config: &Config,
     left_out: &LeftOut,
     origins: &Origins,
+    remote: &Needed,
     warnings: &mut Vec<String>,
 ) -> Vec<(String, String)> {
     let mut checker = Checker {
         config,
         left_out,
         origins,
+        remote,
         found: Vec::new(),
         warnings,
     };
@@ -86,6 +92,7 @@ pub(super) fn run(
         );
     }
     listen::check(&mut checker);
+    secrets::check(&mut checker);
     authn::check(&mut checker);
     oidc::check(&mut checker);
     issuer::check(&mut checker);

@@ -266,6 +266,37 @@ pub(super) fn apply(
     target(env, layers, &mut report, warnings);
 }
 
+/// Takes the secret of a variable that `vault.secrets` fills. A name that means no key is for `{ env: NAME }` alone.
+pub(super) fn give(name: &str, layers: &mut Layers, origin: &Origin) -> Result<(), String> {
+    let source = secret_source(name);
+    let generated = name.strip_prefix(PREFIX).map(path_of).transpose()?;
+    if let Some((path, _)) = generated.as_ref().filter(|(_, shape)| shape.is_secret()) {
+        return layers.set(path, source, origin);
+    }
+    if let Some(short) = SECRET.iter().find(|short| short.name == name) {
+        return layers.set(&KeyPath::parse(short.key)?, source, origin);
+    }
+    let (list, front, value) = match name {
+        MCP_API_KEY => {
+            let mut key = Mapping::new();
+            key.insert("name".into(), "api-key".into());
+            key.insert("key".into(), source);
+            ("auth.api_keys", false, Value::Mapping(key))
+        }
+        MCP_ENCRYPTION_KEY => ("secret_keys", true, source),
+        _ if generated.is_some() || short_names().any(|short| short.name == name) => {
+            return Err(format!(
+                "{name} holds no secret, and only secrets are taken from Vault; set its key in the file"
+            ));
+        }
+        _ => return Ok(()),
+    };
+    if refers_to(layers, list, name) {
+        return Ok(());
+    }
+    layers.insert(&KeyPath::parse(list)?, front, value, origin)
+}
+
 /// Sets the port of the first listener; its host stays.
 pub(super) fn set_port(layers: &mut Layers, port: u16, origin: &Origin) -> Result<(), String> {
     let path = KeyPath::root().key("listen").index(0).key("address");
@@ -412,7 +443,8 @@ fn insert(
     }
 }
 
-fn secret_source(name: &str) -> Value {
+/// `{ env: NAME }`.
+pub(super) fn secret_source(name: &str) -> Value {
     let mut source = Mapping::new();
     source.insert("env".into(), name.into());
     Value::Mapping(source)

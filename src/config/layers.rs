@@ -6,6 +6,7 @@ use super::path::{KeyPath, Origin, Origins, Segment};
 use super::shape::Shape;
 
 /// The values of all layers so far.
+#[derive(Clone)]
 pub(super) struct Layers {
     pub(super) tree: Value,
     pub(super) origins: Origins,

@@ -1,6 +1,6 @@
 //! Loading: defaults, files in order, environment, flags; then the rules across keys. All problems at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use std::sync::Arc;
 use serde_yaml::Value;
 
 use super::layers::Layers;
+use super::lookup::{self, Lookup};
 use super::path::{KeyPath, Origin, Origins, Segment};
 use super::problem::{Problem, Problems};
+use super::remote::{self, Given, Remote, RemoteValues};
 use super::shape::Shape;
-use super::{Config, check, decode, env, value, yaml};
+use super::{Config, check, decode, env, yaml};
 
 /// Where the configuration comes from. Kept by the process, for a reload reads the same sources again.
 #[derive(Clone, Default)]
@@ -32,6 +34,8 @@ pub struct Sources {
     pub public_url: Option<String>,
     /// Rules that other modules have on the configuration (what routes may look like).
     pub checks: Vec<Check>,
+    /// Secrets of other systems that were fetched. Reading asks nobody.
+    pub remote: Arc<RemoteValues>,
 }
 
 /// A rule of another module: what is wrong, as key path and message.
@@ -85,6 +89,10 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What works, but is probably not what was meant.
     pub warnings: Vec<String>,
+    /// The secrets of other systems that it takes.
+    pub remote: BTreeSet<Remote>,
+    /// Those of them that are not known yet. Rules about them were not checked, and it cannot be run.
+    pub unread: BTreeSet<Remote>,
 }
 
 /// Loads and checks the configuration.
@@ -96,11 +104,22 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut layers = Layers::new();
-    let files = lay(sources, &env, &mut layers, &mut problems, &mut warnings)?;
-
-    let decoded = value::environment::with(&env, || decode::decode(&mut layers, &mut problems));
+    let (files, given) = lay(sources, &env, &mut layers, &mut problems, &mut warnings)?;
+    let lookup = Lookup {
+        env,
+        given,
+        values: RemoteValues::clone(&sources.remote),
+        ..Lookup::default()
+    };
+    let (decoded, needed) = lookup::with(lookup, || decode::decode(&mut layers, &mut problems));
     if let Some(config) = &decoded.config {
-        let mut found = check::run(config, &decoded.left_out, &layers.origins, &mut warnings);
+        let mut found = check::run(
+            config,
+            &decoded.left_out,
+            &layers.origins,
+            &needed,
+            &mut warnings,
+        );
         for check in &sources.checks {
             found.extend(check(config));
         }
@@ -121,6 +140,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             origins: layers.origins,
             files,
             warnings,
+            unread: needed
+                .iter()
+                .filter(|each| !sources.remote.contains_key(each))
+                .cloned()
+                .collect(),
+            remote: needed,
         }),
         (Some(problems), _) => Err(problems),
         (None, None) => Err(Problems::one(Problem {
@@ -138,7 +163,7 @@ pub(super) fn environment_of(sources: &Sources) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Lays everything over each other that sources say. Gives the files that were read.
+/// Lays everything over each other that sources say. Gives the files that were read, and the variables that Vault fills.
 ///
 /// # Errors
 /// What is wrong with the files: what the other layers have wrong cannot be known without them.
@@ -148,7 +173,7 @@ pub(super) fn lay(
     layers: &mut Layers,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
-) -> Result<Vec<PathBuf>, Problems> {
+) -> Result<(Vec<PathBuf>, Given), Problems> {
     let files = read_files(sources, env, layers, problems);
     if let Some(problems) = Problems::of(std::mem::take(problems)) {
         return Err(problems);
@@ -159,9 +184,11 @@ pub(super) fn lay(
         let _ = layers.set(&version, Value::from(1), &Origin::Default);
     }
     bind_bypass_to_loopback(sources, env, layers);
+    let given = given(sources, env, layers, problems, warnings);
+    remote::apply(&given, layers, problems);
     env::apply(env, layers, problems, warnings);
     apply_flags(sources, layers, problems);
-    Ok(files)
+    Ok((files, given))
 }
 
 /// The files that are read: those that were named, or the first of the usual ones that exists.
@@ -171,6 +198,22 @@ pub(super) fn files_of(sources: &Sources) -> Vec<PathBuf> {
     }
     let usual = sources.default_files.iter().find(|file| file.exists());
     usual.cloned().into_iter().collect()
+}
+
+/// What `vault.secrets` puts into the environment. The environment and flags have a say in that list too, so it is read
+/// from layers that were tried out.
+fn given(
+    sources: &Sources,
+    env: &BTreeMap<String, String>,
+    layers: &Layers,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Given {
+    let mut trial = layers.clone();
+    let (mut ignored, mut also) = (Vec::new(), Vec::new());
+    env::apply(env, &mut trial, &mut ignored, &mut also);
+    apply_flags(sources, &mut trial, &mut ignored);
+    remote::given(&trial, env, problems, warnings)
 }
 
 /// Lays the files over each other.
@@ -248,10 +291,18 @@ pub(crate) fn is_right(text: &str) -> bool {
     let (mut problems, mut warnings, mut layers) = (Vec::new(), Vec::new(), Layers::new());
     let env = BTreeMap::new();
     take_in(&Arc::default(), text, &env, &mut layers, &mut problems);
-    let decoded = decode::decode(&mut layers, &mut problems);
-    let found = decoded
-        .config
-        .map(|config| check::run(&config, &decoded.left_out, &layers.origins, &mut warnings));
+    let (decoded, needed) = lookup::with(Lookup::default(), || {
+        decode::decode(&mut layers, &mut problems)
+    });
+    let found = decoded.config.map(|config| {
+        check::run(
+            &config,
+            &decoded.left_out,
+            &layers.origins,
+            &needed,
+            &mut warnings,
+        )
+    });
     problems.is_empty() && found.is_some_and(|found| found.is_empty())
 }
 
@@ -272,6 +323,12 @@ fn substitute(
                     "`${NAME}` may only be a whole value; put the whole text into the variable"
                         .to_owned(),
                 ),
+                // It may be a variable that `vault.secrets` fills, which is known once all layers are.
+                Placeholder::Whole(name)
+                    if shape.is_some_and(Shape::is_secret) && !env.contains_key(name) =>
+                {
+                    Ok(env::secret_source(name))
+                }
                 Placeholder::Whole(name) => match env.get(name) {
                     Some(found) => shape.map_or_else(
                         || Ok(Value::String(found.clone())),
@@ -411,3 +468,6 @@ mod mistakes;
 
 #[cfg(test)]
 mod environment;
+
+#[cfg(test)]
+mod remote_secrets;

@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::layers::Layers;
 use super::load::{environment_of, files_of, lay};
-use super::value::{CREDENTIALS_DIRECTORY, credential_file};
+use super::secret::{CREDENTIALS_DIRECTORY, credential_file};
 use super::{KeyPath, Problems, Sources};
 
 /// The most files that are named; a configuration that names more is watched in part.
@@ -30,7 +30,7 @@ impl Peek {
         let env = environment_of(sources);
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut layers = Layers::new();
-        let files = lay(sources, &env, &mut layers, &mut problems, &mut warnings)?;
+        let (files, _) = lay(sources, &env, &mut layers, &mut problems, &mut warnings)?;
         Ok(Self {
             layers,
             files,
@@ -64,6 +64,8 @@ fn collect(node: &Value, credentials: Option<&str>, found: &mut BTreeSet<PathBuf
             for (key, value) in map {
                 let file = match (key.as_str(), value.as_str()) {
                     (Some("credential"), Some(name)) => credential_file(credentials, name).ok(),
+                    // The platform writes this one anew now and then, and it is read when it is needed.
+                    (Some("jwt_file"), _) => None,
                     (Some(key), Some(path)) if key == "file" || key.ends_with("_file") => {
                         Some(PathBuf::from(path))
                     }

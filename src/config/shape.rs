@@ -42,10 +42,15 @@ impl Shape {
     /// Of the value of a key, fixed or free.
     pub fn key(self, key: &str) -> Option<Self> {
         if self.is_secret() {
-            // `env` and `file` are texts.
-            return matches!(key, "env" | "file").then(|| Self {
-                node: text_schema(),
-            });
+            return match key {
+                "env" | "file" | "credential" => Some(Self {
+                    node: text_schema(),
+                }),
+                "vault" | "aws_secret" | "aws_parameter" => Some(Self {
+                    node: section_schema(),
+                }),
+                _ => None,
+            };
         }
         match self.properties() {
             Some(properties) => properties.get(key).map(|node| Self { node }),
@@ -185,6 +190,12 @@ fn accepts(node: &Value, wanted: &str) -> bool {
 fn text_schema() -> &'static Value {
     static TEXT: OnceLock<Value> = OnceLock::new();
     TEXT.get_or_init(|| serde_json::json!({ "type": "string" }))
+}
+
+/// Where another system keeps a secret, which is given as a whole.
+fn section_schema() -> &'static Value {
+    static SECTION: OnceLock<Value> = OnceLock::new();
+    SECTION.get_or_init(|| serde_json::json!({ "type": "object" }))
 }
 
 #[cfg(test)]

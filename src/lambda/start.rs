@@ -11,7 +11,7 @@ use super::api::Api;
 use super::event::Bounds;
 use super::serve::Server;
 use super::{INITIALIZATION_TYPE, RESPONSE, RUNTIME_API, TASK_ROOT, fit};
-use crate::app::{Running, StartError};
+use crate::app::{self, Running, StartError};
 use crate::cli::{self, Exit};
 use crate::clock::Ambient;
 use crate::config::{Loaded, Sources, load};
@@ -91,7 +91,15 @@ pub(super) fn run() -> Result<(), Failure> {
             "{problems}\nnothing was started: the configuration has {count} {word}"
         ))
     })?;
-    runtime()?.block_on(serve(loaded, &api, mode))
+    let runtime = runtime()?;
+    let loaded = if loaded.unread.is_empty() {
+        loaded
+    } else {
+        // Once for each environment: the platform replaces it within hours, and a new one has the new values.
+        let complete = app::load_once(&sources);
+        runtime.block_on(complete).map_err(StartError::from)?
+    };
+    runtime.block_on(serve(loaded, &api, mode))
 }
 
 /// Tells the platform and whoever reads the log why there is no function.

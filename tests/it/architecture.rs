@@ -49,7 +49,9 @@ const ARROWS: [(&str, &[&str]); 22] = [
     // rules on messages as they would be read.
     (
         "cli",
-        &["app", "authz", "mcp", "oidc", "route", "store", "upstream"],
+        &[
+            "app", "authz", "mcp", "oidc", "route", "secrets", "store", "upstream",
+        ],
     ),
     (
         "forward",
@@ -112,6 +114,8 @@ const ARROWS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("revocation", &["store"]),
+    // Asks other servers for secrets.
+    ("secrets", &["upstream"]),
     ("session", &["revocation", "store"]),
     // Keys that sign, kept in the store.
     ("signing", &["store"]),

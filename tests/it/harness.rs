@@ -18,3 +18,4 @@ pub(crate) mod proxy;
 pub(crate) mod record;
 pub(crate) mod redis;
 pub(crate) mod scripted;
+pub(crate) mod vault;

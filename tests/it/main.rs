@@ -24,6 +24,7 @@ mod outage;
 mod policy;
 mod reload;
 mod revocation;
+mod secrets;
 
 mod oidc;
 mod security;

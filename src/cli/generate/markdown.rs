@@ -33,7 +33,7 @@ and who set each.
 |---|---|
 | duration | `500ms`, `10s`, `5m`, `8h`, `30d` |
 | size | `8192`, `64KiB`, `4MiB`, `1GiB` |
-| secret | the text itself, `{ env: NAME }`, `{ file: PATH }`, or `{ credential: NAME }` for what systemd gives with `LoadCredential=` (one newline at the end of a file is left out) |
+| secret | the text itself, `{ env: NAME }`, `{ file: PATH }` (one newline at its end is left out), `{ credential: NAME }` for what systemd gives with `LoadCredential=`, `{ vault: { path: …, key: … } }`, `{ aws_secret: { id: …, key: … } }` or `{ aws_parameter: { name: … } }`; see [secrets.md](secrets.md) |
 
 A whole value may be written as `${NAME}`; it is then taken from the environment. Secrets are never printed: logs and
 `print-config` show where they came from.

@@ -14,7 +14,12 @@ const MAX_PATTERNS: usize = 100;
 
 pub(super) fn check(checker: &mut Checker) {
     let audit = &checker.config.audit;
-    if audit.signing_key.is_some() && audit.seed().is_none() {
+    if audit
+        .signing_key
+        .as_ref()
+        .is_some_and(|key| key.known().is_some())
+        && audit.seed().is_none()
+    {
         checker.add(
             "audit.signing_key",
             "this is not base64 of exactly 32 bytes; `mcp-oidc-proxy keygen --audit` prints a good one",

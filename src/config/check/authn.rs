@@ -153,7 +153,8 @@ fn api_keys(checker: &mut Checker) {
             );
         }
         match digest(key) {
-            Ok(digest) => {
+            Ok(None) => {}
+            Ok(Some(digest)) => {
                 if let Some(first) = seen.insert(digest, i) {
                     checker.add(at, format!("this is the key of auth.api_keys[{first}] already; each key names one principal"));
                 }
@@ -163,14 +164,15 @@ fn api_keys(checker: &mut Checker) {
     }
 }
 
-fn digest(key: &ApiKey) -> Result<Digest, (&'static str, String)> {
+/// `None`: it is not known yet.
+fn digest(key: &ApiKey) -> Result<Option<Digest>, (&'static str, String)> {
     match (&key.key, &key.sha256) {
-        (Some(key), None) if key.secret().len() < MIN_KEY => Err((
+        (Some(key), None) if key.known().is_some_and(|key| key.len() < MIN_KEY) => Err((
             ".key",
             format!("the key has {} bytes; use at least {MIN_KEY} random ones (`mcp-oidc-proxy keygen` prints some)", key.secret().len()),
         )),
-        (Some(key), None) => Ok(Digest::of(key.secret().expose_secret())),
-        (None, Some(hex)) => key.digest().ok_or_else(|| {
+        (Some(key), None) => Ok(key.known().map(|key| Digest::of(key.expose_secret()))),
+        (None, Some(hex)) => key.digest().map(Some).ok_or_else(|| {
             (".sha256", format!("`{hex}` is not a SHA-256 in hex; write the 64 digits that `printf %s KEY | sha256sum` prints"))
         }),
         (Some(_), Some(_)) => Err(("", "give `key` or `sha256`, not both".to_owned())),

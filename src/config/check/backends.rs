@@ -122,6 +122,7 @@ fn one(checker: &mut Checker, at: &str, backend: &Backend) {
                 "this header tells who the caller is; it cannot be fixed. Use another name",
             );
         }
+        // An unknown value is empty, which a header can carry.
         if http::HeaderValue::from_str(value.secret().expose_secret()).is_err() {
             checker.add(
                 &key,

@@ -1,6 +1,7 @@
 //! `oidc`: the provider's address, client authentication, claims.
 
 use super::{Checker, authn, files, listen};
+use crate::config::SecretRef;
 use crate::config::oidc::{ClientAuth, Kind, Oidc, WrittenClaims};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -167,8 +168,8 @@ fn client_authentication(checker: &mut Checker, at: &str, oidc: &Oidc) {
         }
         _ => {}
     }
-    if let Some(key) = &oidc.private_key
-        && PrivateKeyDer::from_pem_slice(key.secret().expose_secret().as_bytes()).is_err()
+    if let Some(key) = oidc.private_key.as_ref().and_then(SecretRef::known)
+        && PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).is_err()
     {
         checker.add(format!("{at}.private_key"), "this is no PEM private key; give one with a `-----BEGIN PRIVATE KEY-----` block (EC P-256 or RSA, not encrypted)");
     }

@@ -10,7 +10,10 @@ const MIN_CLIENT_SECRET: usize = 16;
 pub(super) fn check(checker: &mut Checker) {
     let config = checker.config;
     for (i, key) in config.secret_keys.iter().enumerate() {
-        if decode_key(key.secret().expose_secret()).is_none() {
+        if key
+            .known()
+            .is_some_and(|key| decode_key(key.expose_secret()).is_none())
+        {
             checker.add(
                 format!("secret_keys[{i}]"),
                 "this is not base64 or base64url of at least 32 bytes; `mcp-oidc-proxy keygen` prints a good one",
@@ -132,7 +135,11 @@ fn root_secret(checker: &mut Checker) {
         .oidc
         .as_ref()
         .and_then(|oidc| oidc.client_secret.as_ref());
-    if secret.is_some_and(|secret| secret.secret().len() >= MIN_CLIENT_SECRET) {
+    if secret.is_some_and(|secret| {
+        secret
+            .known()
+            .is_none_or(|secret| secret.len() >= MIN_CLIENT_SECRET)
+    }) {
         checker.warn(
             "secret_keys is not set: a random key is kept in Redis, sealed under one made from the client secret; changing that secret ends all sessions. Set secret_keys (`mcp-oidc-proxy keygen`)",
         );
@@ -155,7 +162,9 @@ fn redis_settings(checker: &mut Checker, redis: &Redis) {
         }
         None => {}
         Some(address) => {
-            if let Err(message) = redis_url(address.secret().expose_secret()) {
+            if let Some(address) = address.known()
+                && let Err(message) = redis_url(address.expose_secret())
+            {
                 checker.add(format!("{at}.url"), message);
             }
         }

@@ -127,6 +127,7 @@ catalogue! {
     ReloadSuccessful = "mcp_proxy_config_last_reload_successful", Gauge, [], "1 when the last reload of the configuration worked.";
     ReloadTimestamp = "mcp_proxy_config_last_reload_success_timestamp_seconds", Gauge, [], "When the configuration was last loaded.";
     Reloads = "mcp_proxy_config_reloads_total", Counter, ["trigger", "result"], "Reloads of the configuration.";
+    SecretRefresh = "mcp_proxy_secret_last_refresh_timestamp_seconds", Gauge, ["source"], "When all secrets that a system keeps (vault, aws_secret, aws_parameter) were last read.";
     CertificateNotAfter = "mcp_proxy_tls_certificate_not_after_timestamp_seconds", Gauge, ["listener", "certificate"], "When a served certificate ends.";
     CertificateReloads = "mcp_proxy_tls_certificate_reloads_total", Counter, ["listener", "result"], "Looks at certificate files that had changed: taken over, or refused while the old certificate serves on.";
     TlsHandshakes = "mcp_proxy_tls_handshakes_total", Counter, ["result", "version"], "TLS handshakes of clients.";

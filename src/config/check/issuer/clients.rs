@@ -98,7 +98,9 @@ fn proof(checker: &mut Checker, at: &str, client: &Client) -> bool {
         );
     }
     if let Some(secret) = &client.secret
-        && secret.secret().len() < MIN_SECRET
+        && secret
+            .known()
+            .is_some_and(|secret| secret.len() < MIN_SECRET)
     {
         checker.add(
             format!("{at}.secret"),
