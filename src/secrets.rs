@@ -3,6 +3,8 @@
 //! Nothing here is on the way of a request. `app` asks at the start, at each reload and now and then in between; values
 //! come into force by a reload, like everything else of the configuration.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod error;
 mod vault;
 
@@ -34,6 +36,8 @@ pub struct Keeper {
 #[derive(Default)]
 struct Clients {
     vault: Option<vault::Client>,
+    #[cfg(feature = "aws")]
+    aws: Option<aws::Client>,
 }
 
 impl Keeper {
@@ -67,7 +71,12 @@ impl Keeper {
             .filter(|each| !matches!(each, Remote::Vault(_)))
             .collect();
         if !others.is_empty() {
-            answers.extend(aws(&others));
+            #[cfg(feature = "aws")]
+            let found = Box::pin(self.aws(&mut clients, &others)).await;
+            // The configuration is refused before it comes to this.
+            #[cfg(not(feature = "aws"))]
+            let found = all(&others, &SecretError::NotConfigured("aws"));
+            answers.extend(found);
         }
         answers
     }
@@ -99,6 +108,20 @@ impl Keeper {
         found
     }
 
+    #[cfg(feature = "aws")]
+    async fn aws(&self, clients: &mut Clients, wanted: &BTreeSet<&Remote>) -> Answers {
+        let client = match clients.aws.take() {
+            Some(client) => client,
+            None => match aws::Client::new(&self.ambient).await {
+                Ok(client) => client,
+                Err(error) => return all(wanted, &error),
+            },
+        };
+        let answers = client.read(wanted).await;
+        clients.aws = Some(client);
+        answers
+    }
+
     /// When a login has to be renewed; `None` while there is none that ends.
     pub async fn renew_at(&self) -> Option<Instant> {
         let clients = self.clients.lock().await;
@@ -128,19 +151,18 @@ impl Keeper {
     }
 }
 
+fn all(wanted: &BTreeSet<&Remote>, error: &SecretError) -> Answers {
+    let wanted = wanted.iter();
+    wanted
+        .map(|each| ((*each).clone(), Err(error.clone())))
+        .collect()
+}
+
 async fn farewell(client: vault::Client) {
     let said = tokio::time::timeout(FAREWELL, Box::pin(client.revoke())).await;
     if let Ok(Err(error)) = said {
         tracing::debug!(%error, "the login at Vault was not given back; it ends by itself");
     }
-}
-
-/// The configuration is refused before it comes to this.
-fn aws(wanted: &BTreeSet<&Remote>) -> Answers {
-    wanted
-        .iter()
-        .map(|each| ((*each).clone(), Err(SecretError::NotConfigured("aws"))))
-        .collect()
 }
 
 impl std::fmt::Debug for Keeper {

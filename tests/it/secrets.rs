@@ -1,3 +1,5 @@
 //! Secrets that other systems keep: read at the start, fresh without a restart, never shown.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod vault;

@@ -31,7 +31,8 @@ pub(super) fn check(checker: &mut Checker) {
         self::vault(checker, vault);
     }
     let remote = checker.remote;
-    if let Some(aws) = remote.iter().find(|each| each.keeper() != "vault") {
+    let aws = remote.iter().find(|each| each.keeper() != "vault");
+    if let Some(aws) = aws.filter(|_| !cfg!(feature = "aws")) {
         checker.add(
             "secrets",
             format!("{aws} cannot be read: this program was built without the feature `aws`; use a build that has it, or take the secret from elsewhere"),
