@@ -98,7 +98,7 @@ const PLAIN: [Short; 11] = [
 ];
 
 /// Short names that hold a secret.
-const SECRET: [Short; 3] = [
+pub(super) const SECRET: [Short; 3] = [
     short(
         "OIDC_CLIENT_SECRET",
         "oidc.client_secret",
@@ -266,37 +266,6 @@ pub(super) fn apply(
     target(env, layers, &mut report, warnings);
 }
 
-/// Takes the secret of a variable that `vault.secrets` fills. A name that means no key is for `{ env: NAME }` alone.
-pub(super) fn give(name: &str, layers: &mut Layers, origin: &Origin) -> Result<(), String> {
-    let source = secret_source(name);
-    let generated = name.strip_prefix(PREFIX).map(path_of).transpose()?;
-    if let Some((path, _)) = generated.as_ref().filter(|(_, shape)| shape.is_secret()) {
-        return layers.set(path, source, origin);
-    }
-    if let Some(short) = SECRET.iter().find(|short| short.name == name) {
-        return layers.set(&KeyPath::parse(short.key)?, source, origin);
-    }
-    let (list, front, value) = match name {
-        MCP_API_KEY => {
-            let mut key = Mapping::new();
-            key.insert("name".into(), "api-key".into());
-            key.insert("key".into(), source);
-            ("auth.api_keys", false, Value::Mapping(key))
-        }
-        MCP_ENCRYPTION_KEY => ("secret_keys", true, source),
-        _ if generated.is_some() || short_names().any(|short| short.name == name) => {
-            return Err(format!(
-                "{name} holds no secret, and only secrets are taken from Vault; set its key in the file"
-            ));
-        }
-        _ => return Ok(()),
-    };
-    if refers_to(layers, list, name) {
-        return Ok(());
-    }
-    layers.insert(&KeyPath::parse(list)?, front, value, origin)
-}
-
 /// Sets the port of the first listener; its host stays.
 pub(super) fn set_port(layers: &mut Layers, port: u16, origin: &Origin) -> Result<(), String> {
     let path = KeyPath::root().key("listen").index(0).key("address");
@@ -451,7 +420,7 @@ pub(super) fn secret_source(name: &str) -> Value {
 }
 
 /// Whether a list already takes a secret from this variable.
-fn refers_to(layers: &Layers, list: &str, name: &str) -> bool {
+pub(super) fn refers_to(layers: &Layers, list: &str, name: &str) -> bool {
     let list = KeyPath::parse(list)
         .ok()
         .and_then(|path| layers.get(&path).and_then(Value::as_sequence));
@@ -464,7 +433,7 @@ fn refers_to(layers: &Layers, list: &str, name: &str) -> bool {
 }
 
 /// The place that a generated name means. Keys of free maps cannot be spelt in upper case and are set as a whole.
-fn path_of(words: &str) -> Result<(KeyPath, Shape), String> {
+pub(super) fn path_of(words: &str) -> Result<(KeyPath, Shape), String> {
     let (mut path, mut shape) = (KeyPath::root(), Shape::root());
     for word in words.split("__") {
         let next = match shape.properties() {

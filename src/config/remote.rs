@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
 use super::env;
 use super::layers::Layers;
-use super::path::KeyPath;
+use super::path::{KeyPath, Origin};
 use super::problem::Problem;
 use crate::secret::Secret;
 
@@ -188,7 +188,7 @@ pub(super) fn apply(given: &Given, layers: &mut Layers, problems: &mut Vec<Probl
         .origins
         .near(&KeyPath::root().key("vault").key("secrets"));
     for name in given.keys() {
-        if let Err(message) = env::give(name, layers, &origin) {
+        if let Err(message) = give(name, layers, &origin) {
             problems.push(Problem {
                 path: "vault.secrets".to_owned(),
                 origin: origin.clone(),
@@ -196,6 +196,40 @@ pub(super) fn apply(given: &Given, layers: &mut Layers, problems: &mut Vec<Probl
             });
         }
     }
+}
+
+/// Takes the secret of a variable that `vault.secrets` fills. A name that means no key is for `{ env: NAME }` alone.
+fn give(name: &str, layers: &mut Layers, origin: &Origin) -> Result<(), String> {
+    let source = env::secret_source(name);
+    let generated = name
+        .strip_prefix(env::PREFIX)
+        .map(env::path_of)
+        .transpose()?;
+    if let Some((path, _)) = generated.as_ref().filter(|(_, shape)| shape.is_secret()) {
+        return layers.set(path, source, origin);
+    }
+    if let Some(short) = env::SECRET.iter().find(|short| short.name == name) {
+        return layers.set(&KeyPath::parse(short.key)?, source, origin);
+    }
+    let (list, front, value) = match name {
+        env::MCP_API_KEY => {
+            let mut key = Mapping::new();
+            key.insert("name".into(), "api-key".into());
+            key.insert("key".into(), source);
+            ("auth.api_keys", false, Value::Mapping(key))
+        }
+        env::MCP_ENCRYPTION_KEY => ("secret_keys", true, source),
+        _ if generated.is_some() || env::short_names().any(|short| short.name == name) => {
+            return Err(format!(
+                "{name} holds no secret, and only secrets are taken from Vault; set its key in the file"
+            ));
+        }
+        _ => return Ok(()),
+    };
+    if env::refers_to(layers, list, name) {
+        return Ok(());
+    }
+    layers.insert(&KeyPath::parse(list)?, front, value, origin)
 }
 
 #[cfg(test)]

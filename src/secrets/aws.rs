@@ -104,7 +104,10 @@ impl Client {
         match tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await {
             Ok(Ok(credentials)) => Ok(credentials),
             Ok(Err(error)) => Err(failed(answer::chain(&error))),
-            Err(_) => Err(failed(format!("not found within {} s", CREDENTIALS.as_secs()))),
+            Err(_) => Err(failed(format!(
+                "not found within {} s",
+                CREDENTIALS.as_secs()
+            ))),
         }
     }
 
@@ -307,7 +310,12 @@ mod tests {
             stage: None,
         };
         assert_eq!(secret.region(), Some("eu-west-1"));
-        for name in ["/mcp/oidc", "mcp:3", "arn:aws:ssm::1:parameter/x", "arn:aws:ssm:e.evil/:1:x"] {
+        for name in [
+            "/mcp/oidc",
+            "mcp:3",
+            "arn:aws:ssm::1:parameter/x",
+            "arn:aws:ssm:e.evil/:1:x",
+        ] {
             assert_eq!(parameter(name).region(), None, "{name}");
         }
     }
@@ -315,19 +323,36 @@ mod tests {
     #[test]
     fn each_region_has_its_endpoint() {
         let (client, place) = (client(), parameter("/mcp"));
-        assert_eq!(client.endpoint(&place, "eu-west-1"), "https://ssm.eu-west-1.amazonaws.com");
-        assert_eq!(client.endpoint(&place, "cn-north-1"), "https://ssm.cn-north-1.amazonaws.com.cn");
+        assert_eq!(
+            client.endpoint(&place, "eu-west-1"),
+            "https://ssm.eu-west-1.amazonaws.com"
+        );
+        assert_eq!(
+            client.endpoint(&place, "cn-north-1"),
+            "https://ssm.cn-north-1.amazonaws.com.cn"
+        );
     }
 
     #[test]
     fn requests_are_signed() {
         let credentials = Credentials::new("AKIDEXAMPLE", "canary-secret-key", None, None, "test");
         let request = client()
-            .request(&parameter("/mcp"), "http://127.0.0.1:5000", "eu-west-1", &credentials)
+            .request(
+                &parameter("/mcp"),
+                "http://127.0.0.1:5000",
+                "eu-west-1",
+                &credentials,
+            )
             .unwrap();
         let said = request.headers()["authorization"].to_str().unwrap();
-        assert!(said.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{said}");
-        assert!(said.contains("/eu-west-1/ssm/aws4_request") && said.contains("host;"), "{said}");
+        assert!(
+            said.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"),
+            "{said}"
+        );
+        assert!(
+            said.contains("/eu-west-1/ssm/aws4_request") && said.contains("host;"),
+            "{said}"
+        );
         assert_eq!(request.headers()["x-amz-target"], "AmazonSSM.GetParameter");
         assert!(!format!("{request:?}").contains("canary"));
     }

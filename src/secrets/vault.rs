@@ -66,12 +66,14 @@ impl Client {
     ) -> Vec<(&'k VaultKey, Result<Secret, SecretError>)> {
         let paths: BTreeSet<&str> = keys.iter().map(|key| key.path.as_str()).collect();
         let mut found = Vec::new();
+        // Whether the login was made just now: then a refusal is not about its end.
+        let mut fresh = false;
         let mut outage: Option<SecretError> = None;
         for path in paths {
             let document = match &outage {
                 // The server is away: the other paths would wait for the same.
                 Some(error) => Err(error.clone()),
-                None => self.document(path).await,
+                None => self.document(path, &mut fresh).await,
             };
             if let Err(error) = &document
                 && error.passes()
@@ -90,19 +92,21 @@ impl Client {
     }
 
     /// Reads one path. A login that was there before may have ended at the server, which says so as it says that a
-    /// policy is missing: 403. So it is made anew once.
-    async fn document(&mut self, path: &str) -> Result<Value, SecretError> {
+    /// policy is missing: 403. So it is made anew, once in a round.
+    async fn document(&mut self, path: &str, fresh: &mut bool) -> Result<Value, SecretError> {
         let now = Instant::now();
-        let fresh = match &self.login {
-            Some(login) if !login.is_over(now) => false,
-            _ => {
-                self.log_in().await?;
-                true
-            }
-        };
+        if self.login.as_ref().is_none_or(|login| login.is_over(now)) {
+            self.log_in().await?;
+            *fresh = true;
+        }
         match self.read_path(path).await {
-            Err(SecretError::Denied { .. }) if !fresh => {
-                self.log_in().await?;
+            Err(SecretError::Denied { .. }) if !*fresh => {
+                *fresh = true;
+                let old = self.login.take();
+                let outcome = self.log_in().await;
+                // It may have been good, and the policy missing.
+                self.give_back(old).await;
+                outcome?;
                 self.read_path(path).await
             }
             other => other,
@@ -123,8 +127,8 @@ impl Client {
         answer::document(&self.settings.address, path, status, &body)
     }
 
+    /// Logs in without the token that was there.
     async fn log_in(&mut self) -> Result<(), SecretError> {
-        // What is replaced is over, or refused: nothing is given back.
         self.login = None;
         let login = login::begin(self).await?;
         tracing::info!(
@@ -159,7 +163,9 @@ impl Client {
             Ok(None) | Err(_) => {
                 let old = self.login.take();
                 let outcome = self.log_in().await;
-                if outcome.is_err() {
+                if outcome.is_ok() {
+                    self.give_back(old).await;
+                } else {
                     self.login = old;
                     self.pause_until = Some(Instant::now() + RENEW_AGAIN);
                 }
@@ -168,8 +174,17 @@ impl Client {
         }
     }
 
+    /// Gives a login back that was replaced before it ended; one that cannot be given back ends by itself.
+    async fn give_back(&mut self, old: Option<Login>) {
+        let new = std::mem::replace(&mut self.login, old);
+        if let Err(error) = self.revoke().await {
+            tracing::debug!(%error, "a replaced login at Vault was not given back");
+        }
+        self.login = new;
+    }
+
     /// Gives the login back, if it was made here.
-    pub(super) async fn revoke(self) -> Result<(), SecretError> {
+    pub(super) async fn revoke(&self) -> Result<(), SecretError> {
         if self.login.as_ref().is_none_or(|login| !login.is_own()) {
             return Ok(());
         }

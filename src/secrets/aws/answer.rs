@@ -79,8 +79,11 @@ fn refused(place: &Place, status: StatusCode, body: &[u8]) -> SecretError {
         "ResourceNotFoundException" | "ParameterNotFound" => {
             "; check the name, the region and the account"
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "ExpiredTokenException"
-        | "InvalidSignatureException" | "MissingAuthenticationTokenException" => {
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "ExpiredTokenException"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationTokenException" => {
             "; the credentials are not accepted; check them, and the clock"
         }
         _ => "",
@@ -140,8 +143,14 @@ mod tests {
         );
         for (text, key) in [(json, "n"), ("plain", "a"), ("[1]", "a")] {
             let error = picked(text, Some(key)).unwrap_err();
-            assert!(error.contains("no text") || error.contains("no JSON object"), "{error}");
-            assert!(!error.contains("canary") && !error.contains("plain"), "{error}");
+            assert!(
+                error.contains("no text") || error.contains("no JSON object"),
+                "{error}"
+            );
+            assert!(
+                !error.contains("canary") && !error.contains("plain"),
+                "{error}"
+            );
         }
     }
 
@@ -151,10 +160,22 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             text(&place(), status, body.as_bytes()).unwrap_err()
         };
-        let denied = said(400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User x is not authorized"}"#);
-        assert!(denied.to_string().contains("AccessDeniedException: User x") && denied.to_string().contains("kms:Decrypt"));
+        let denied = said(
+            400,
+            r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User x is not authorized"}"#,
+        );
+        assert!(
+            denied.to_string().contains("AccessDeniedException: User x")
+                && denied.to_string().contains("kms:Decrypt")
+        );
         assert!(!denied.passes());
-        assert!(said(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#).passes());
+        assert!(
+            said(
+                400,
+                r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#
+            )
+            .passes()
+        );
         assert!(said(500, "<html>").passes());
         let binary = text(&place(), StatusCode::OK, br#"{"Parameter":{}}"#).unwrap_err();
         assert!(binary.to_string().contains("binary"));

@@ -18,14 +18,16 @@ use crate::upstream::fetch::{Fetch, FetchError};
 /// Sends over `fetch`, within the shorter of its own limit and what the caller asks for.
 pub(super) fn client(fetch: &Fetch) -> SharedHttpClient {
     let fetch = fetch.clone();
-    http_client_fn(move |settings: &HttpConnectorSettings, _: &RuntimeComponents| {
-        let asked = [settings.connect_timeout(), settings.read_timeout()];
-        let limit = asked.into_iter().flatten().sum::<Duration>();
-        SharedHttpConnector::new(Connector {
-            fetch: fetch.clone(),
-            limit: if limit.is_zero() { LIMIT } else { limit },
-        })
-    })
+    http_client_fn(
+        move |settings: &HttpConnectorSettings, _: &RuntimeComponents| {
+            let asked = [settings.connect_timeout(), settings.read_timeout()];
+            let limit = asked.into_iter().flatten().sum::<Duration>();
+            SharedHttpConnector::new(Connector {
+                fetch: fetch.clone(),
+                limit: if limit.is_zero() { LIMIT } else { limit },
+            })
+        },
+    )
 }
 
 #[derive(Debug)]

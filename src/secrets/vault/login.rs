@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{Client, answer};
 use crate::clock::Ambient;
-use crate::config::secrets::AuthMethod;
 use crate::config::SecretRef;
+use crate::config::secrets::AuthMethod;
 use crate::secret::Secret;
 use crate::secrets::SecretError;
 

@@ -32,10 +32,17 @@ async fn tell(moto: &str, service: &str, operation: &str, what: &Value) -> Value
 }
 
 async fn filled() -> Part {
-    let moto = Part::start("moto", python("aws/moto.py")).await;
+    let moto = Part::start("moto", python("aws/stand_in.py")).await;
     let url = moto.said("url");
-    let secret = json!({ "Name": "mcp/oidc", "SecretString": json!({ "api_key": FIRST }).to_string() });
-    tell(&url, "secretsmanager", "secretsmanager.CreateSecret", &secret).await;
+    let secret =
+        json!({ "Name": "mcp/oidc", "SecretString": json!({ "api_key": FIRST }).to_string() });
+    tell(
+        &url,
+        "secretsmanager",
+        "secretsmanager.CreateSecret",
+        &secret,
+    )
+    .await;
     let parameter = json!({ "Name": "/mcp/token", "Value": "canary-token-for-the-backend", "Type": "SecureString" });
     tell(&url, "ssm", "AmazonSSM.PutParameter", &parameter).await;
     moto
@@ -86,11 +93,21 @@ async fn rotated_secrets_and_parameters_are_in_force_without_a_restart() {
     let setup = setup(backend.url()).yaml("secrets: { refresh: 10s }\n");
     let mut process = setup.start_process(&workload(&url)).await;
     becomes(&process, FIRST, 200).await;
-    assert_eq!(backend.seen()[0].headers["x-token"], "canary-token-for-the-backend");
+    assert_eq!(
+        backend.seen()[0].headers["x-token"],
+        "canary-token-for-the-backend"
+    );
 
     // By itself, within `secrets.refresh`.
-    let next = json!({ "SecretId": "mcp/oidc", "SecretString": json!({ "api_key": SECOND }).to_string() });
-    tell(&url, "secretsmanager", "secretsmanager.PutSecretValue", &next).await;
+    let next =
+        json!({ "SecretId": "mcp/oidc", "SecretString": json!({ "api_key": SECOND }).to_string() });
+    tell(
+        &url,
+        "secretsmanager",
+        "secretsmanager.PutSecretValue",
+        &next,
+    )
+    .await;
     becomes(&process, SECOND, 200).await;
     assert_eq!(status(&process, FIRST).await, 401);
 
@@ -117,24 +134,58 @@ async fn what_is_missing_is_named_and_an_older_version_can_be_asked_for() {
     let url = moto.said("url");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
-    let next = json!({ "SecretId": "mcp/oidc", "SecretString": json!({ "api_key": SECOND }).to_string() });
-    tell(&url, "secretsmanager", "secretsmanager.PutSecretValue", &next).await;
+    let next =
+        json!({ "SecretId": "mcp/oidc", "SecretString": json!({ "api_key": SECOND }).to_string() });
+    tell(
+        &url,
+        "secretsmanager",
+        "secretsmanager.PutSecretValue",
+        &next,
+    )
+    .await;
     let says = async |from: &str, to: &str, words: &[&str], says: &str| {
         std::fs::write(&file, setup("http://127.0.0.1:9/").text().replace(from, to)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
-        command.env_clear().envs(workload(&url)).arg("--config").arg(&file).args(words);
+        command
+            .env_clear()
+            .envs(workload(&url))
+            .arg("--config")
+            .arg(&file)
+            .args(words);
         let output = run(command).await;
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(text.contains(says) && !text.contains("canary"), "{says}: {text}");
+        assert!(
+            text.contains(says) && !text.contains("canary"),
+            "{says}: {text}"
+        );
         output.status.code().unwrap()
     };
     let online = ["check-config", "--online"];
     let previous = "key: api_key, version_stage: AWSPREVIOUS";
     let read = "version AWSPREVIOUS, key api_key: ok";
-    assert_eq!(says("key: api_key", previous, &online, read).await, 69, "nobody listens on the backend's port");
-    says("id: mcp/oidc", "id: mcp/none", &online, "ResourceNotFoundException").await;
-    says("key: api_key", "key: none", &online, "mcp/oidc in AWS Secrets Manager has no key `none`").await;
+    assert_eq!(
+        says("key: api_key", previous, &online, read).await,
+        69,
+        "nobody listens on the backend's port"
+    );
+    says(
+        "id: mcp/oidc",
+        "id: mcp/none",
+        &online,
+        "ResourceNotFoundException",
+    )
+    .await;
+    says(
+        "key: api_key",
+        "key: none",
+        &online,
+        "mcp/oidc in AWS Secrets Manager has no key `none`",
+    )
+    .await;
     says("key: api_key }", "}", &online, "aws_secret mcp/oidc: ok").await;
-    assert_eq!(says("/mcp/token", "/mcp/none", &[], "ParameterNotFound").await, 69);
+    assert_eq!(
+        says("/mcp/token", "/mcp/none", &[], "ParameterNotFound").await,
+        69
+    );
     assert_eq!(says("", "", &["check-config"], "ok: ").await, 0);
 }

@@ -193,7 +193,11 @@ async fn an_outage_later_changes_nothing_and_a_lease_that_ran_out_is_made_anew()
     process.signal(Signal::HUP);
     let line = process
         .part
-        .wait_for(|line| line.contains("the value in force stays") && line.contains("capabilities"))
+        .wait_for(|line| {
+            line.contains("the value in force stays")
+                && line.contains("capabilities")
+                && line.contains("secret/data/mcp")
+        })
         .await;
     assert!(
         line.contains("read-mcp") && line.contains("secret/data/mcp"),
@@ -252,7 +256,7 @@ async fn the_start_fails_with_what_to_do() {
     fails(&away, "cannot be reached").await;
     fails(
         &good.replace("role: mcp-proxy", "role: nobody"),
-        "invalid role name \\\"nobody\\\"",
+        "invalid role name \"nobody\"",
     )
     .await;
     fails(
@@ -274,7 +278,7 @@ async fn the_start_fails_with_what_to_do() {
     vault.deny();
     fails(
         &good,
-        "a policy needs path \\\"secret/data/mcp\\\" { capabilities = [\\\"read\\\"] }",
+        "a policy needs path \"secret/data/mcp\" { capabilities = [\"read\"] }",
     )
     .await;
     vault.stand_by_for("http://127.0.0.1:9");
@@ -376,7 +380,7 @@ async fn logins_are_renewed_before_they_end() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (vault, folder) = (Vault::start().await, tempfile::tempdir().unwrap());
     filled(&vault);
-    vault.role(Duration::from_secs(11), Duration::from_secs(13), true);
+    vault.role(Duration::from_secs(20), Duration::from_secs(36), true);
     let file = folder.path().join("config.yaml");
     let text = setup("http://127.0.0.1:9/", &kubernetes(&vault, &folder)).text();
     std::fs::write(&file, &text).unwrap();
