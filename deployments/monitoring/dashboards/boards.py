@@ -185,6 +185,7 @@ def runtime():
         ("Configuration and records", [
             table("Loaded", "When the configuration was last loaded.", "dateTimeAsIso", ("mcp_proxy_config_last_reload_success_timestamp_seconds{sel} * 1000", ""), "process.md#mcpproxyconfigreloadfailed"),
             graph("Reloads", "By what caused them, and result.", "short", ("sum by (trigger, result) (increase(mcp_proxy_config_reloads_total{sel}[$__rate_interval]))", "{{trigger}} {{result}}"), "process.md#mcpproxyconfigreloadfailed"),
+            graph("Age of secrets", "Since all secrets of a secret manager were last read; empty when none is used.", "s", ("time() - (mcp_proxy_secret_last_refresh_timestamp_seconds{sel} > 0)", "{{source}} {{instance}}"), "secrets.md#mcpproxysecretsstale", [(1800, WARN)]),
             states("Draining", "About to end.", ("mcp_proxy_draining{sel}", "{{instance}}"), [(0, "serving", OK), (1, "draining", WARN)], "process.md#mcpproxydrainingstuck"),
             graph("Lost", "Records and lines that were not written; requests do not wait for them, unless the audit log says so.", "short",
                   [("sum(increase(mcp_proxy_audit_dropped_total{sel}[$__rate_interval]))", "audit"), ("sum(increase(mcp_proxy_log_dropped_total{sel}[$__rate_interval]))", "log")], "store.md#mcpproxyauditdropped", [(1, BAD)]),

@@ -25,7 +25,8 @@ import stand
 from client import ask
 
 # What cannot occur in the scene, and why.
-ALLOWED = {}
+ALLOWED = {"runtime.json: Age of secrets": "no secret manager stands in the scene"}
+NOT_SCRAPED = {"mcp_proxy_secret_last_refresh_timestamp_seconds": "no secret manager stands in the scene"}
 
 
 def busy(binary, folder):
@@ -55,7 +56,7 @@ def compare(text):
             wrong.append(f"{name} has labels that docs/metrics.md has not: {sorted(labels - known[name])}")
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in known}
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in seen}
-    missing = sorted(families - shown)
+    missing = sorted(families - shown - set(NOT_SCRAPED))
     print(f"{len(families)} metrics in docs/metrics.md, {len(families & shown)} of them scraped")
     return sorted(set(wrong)) + [f"{name} is in docs/metrics.md and was not scraped" for name in missing]
 
