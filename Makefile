@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .PHONY: help build demo test unit it test-lambda coverage parts fmt check-fmt lint doc gen check-gen deny fuzz bench packages verify-deploy check clean-parts
 
 CARGO ?= cargo
-# What is checked and tested: the function of AWS Lambda as well. It adds no dependency; the default is checked by `lint`.
-FEATURES := --features lambda
+# What is checked and tested: the function of AWS Lambda and the secrets of AWS as well; the default is checked by `lint`.
+FEATURES := --features lambda,aws
 # Tests that work at once. Every one of them may start servers of its own.
 TEST_THREADS ?= $(shell nproc)
 # Seconds for each fuzz target.
