@@ -73,7 +73,7 @@ while IFS=$'\t' read -r result step note; do
 done < <(cat "$work/verify/out/results" 2>/dev/null)
 
 # The .rpm in a tree of its own: Debian's rpm does the installing, so what it depends on is looked at elsewhere.
-package="$(find "$cache/packages" -name '*.rpm' 2>/dev/null)"
+package="$(find "$cache/packages" -name '*.rpm' 2>/dev/null || true)"
 rpm_tree() {
   mkdir -p "$work"/rpm/{up,work,root}
   mount -t overlay overlay -o "lowerdir=$tree,upperdir=$work/rpm/up,workdir=$work/rpm/work" "$work/rpm/root"
