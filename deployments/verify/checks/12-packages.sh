@@ -16,7 +16,7 @@ tools() {
 proof "packaging tools" "cargo install" tools
 have cargo-deb cargo-generate-rpm || exit 0
 
-proof ".deb, .rpm" "built with cargo-deb, cargo-generate-rpm" systemd/packages/build.sh --binary "$(binary)" --out "$packages"
+proof ".deb, .rpm" "built with cargo-deb, cargo-generate-rpm" systemd/packages/build.sh --fast --binary "$(binary)" --out "$packages"
 
 deb() { find "$packages" -name '*.deb'; }
 rpm_file() { find "$packages" -name '*.rpm'; }
@@ -44,9 +44,11 @@ deb_contents() {
   dpkg-deb --field "$(deb)" Depends | grep 'libc6 (>= .*systemd (>= 247)'
 }
 rpm_contents() {
-  contains "$(rpm -qplv "$(rpm_file)" | awk '{ print $1, $9 }')"
+  local files
+  files="$(rpm -qp --queryformat '[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES}\n]' "$(rpm_file)")"
+  contains "$(awk '{ print $1, $3 }' <<<"$files")"
   test "$(rpm -qpc "$(rpm_file)" | sort | tr '\n' ' ')" = "/etc/logrotate.d/mcp-oidc-proxy /etc/mcp-proxy/config.yaml /etc/mcp-proxy/environment "
-  rpm -qplv "$(rpm_file)" | grep 'root *mcp-proxy .*/etc/mcp-proxy/config.yaml'
+  grep ' root:mcp-proxy /etc/mcp-proxy/config.yaml$' <<<"$files"
   rpm -qp --requires "$(rpm_file)" | grep '^libc.so.6'
   for script in preinstall postinstall preuninstall postuninstall; do
     rpm -qp --scripts "$(rpm_file)" | grep -q "^$script scriptlet"
