@@ -32,6 +32,7 @@ use crate::admin::{Control, ControlListener, Health, LoadedConfig, MetricsListen
 use crate::audit::{Audit, Event, Kind};
 use crate::clock::Ambient;
 use crate::config::{Config, Loaded};
+use crate::keys::KeyRing;
 use crate::listen::{Drain, Inherited, InheritedSocket, Listeners};
 use crate::mcp::session::Ledger;
 use crate::proxy::Proxy;
@@ -67,6 +68,8 @@ struct Lasting {
     traces: Arc<Traces>,
     audit: Audit,
     store: Arc<dyn Store>,
+    /// What seals where no root secret is configured or kept: a reload ends no session.
+    own_keys: KeyRing,
     store_state: Arc<watch::StoreState>,
     revocations: Arc<Revocations>,
     mcp_sessions: Arc<Ledger>,
@@ -190,6 +193,7 @@ impl Running {
         let lasting = Arc::new(Lasting {
             revocations,
             mcp_sessions,
+            own_keys: KeyRing::ephemeral(ambient.clone()),
             ambient,
             metrics,
             health,
@@ -438,13 +442,10 @@ fn name_free_port(config: &mut Config, addresses: &[String]) {
 
 /// Own keys are needed before the first request. Where they are kept in a store that is away, start waits for it
 /// and says so; the listeners are bound and the health listener answers meanwhile.
-async fn keys_when_there(
-    config: &Config,
-    lasting: &Lasting,
-) -> Result<crate::keys::KeyRing, StartError> {
+async fn keys_when_there(config: &Config, lasting: &Lasting) -> Result<KeyRing, StartError> {
     let mut pause = std::time::Duration::from_millis(250);
     loop {
-        match key_ring(config, &*lasting.store, &lasting.ambient).await {
+        match key_ring(config, &*lasting.store, &lasting.own_keys, &lasting.ambient).await {
             Ok(keys) => return Ok(keys),
             Err(KeyRingError::Store(error)) => {
                 tracing::warn!(%error, "waiting for the store, which keeps the root secret; secret_keys would make this unnecessary");

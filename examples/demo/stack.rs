@@ -72,7 +72,7 @@ impl Stack {
         }));
         let loaded = config::load(&addresses.sources(proxy, metrics, free_ports))?;
         log::init(&loaded.config.logging)?;
-        let proxy = Running::start(loaded, Ambient::system()).await?;
+        let proxy = Box::pin(Running::start(loaded, Ambient::system())).await?;
         Ok(Self {
             addresses,
             proxy,

@@ -7,6 +7,7 @@ use crate::admin::Subjects;
 use crate::clock::Ambient;
 use crate::config::Config;
 use crate::issuer::Grants;
+use crate::keys::KeyRing;
 use crate::revocation::Revocations;
 use crate::session::Sessions;
 use crate::session::keyring::key_ring;
@@ -21,7 +22,8 @@ pub async fn subjects(config: &Config) -> Result<Subjects, StartError> {
     let store = crate::store::open(&config.sessions, ambient.clone(), &metrics)
         .await
         .map_err(|error| StartError::Unavailable(format!("sessions.redis: {error}")))?;
-    let keys = key_ring(config, &*store, &ambient)
+    let own = KeyRing::ephemeral(ambient.clone());
+    let keys = key_ring(config, &*store, &own, &ambient)
         .await
         .map_err(|error| StartError::Unavailable(error.to_string()))?;
     let revocations = Revocations::new(Arc::clone(&store), ambient.clone());

@@ -81,7 +81,7 @@ async fn attempt(running: &Running, sources: &Sources, trigger: Trigger) -> Outc
     let (files, warnings) = (names(&loaded), loaded.warnings.clone());
     match Box::pin(running.reload_for(loaded, trigger)).await {
         Ok(needs_restart) => {
-            running.secrets.took(values, &running.lasting.metrics);
+            running.secrets.took(&values, &running.lasting.metrics);
             for keys in &needs_restart {
                 tracing::warn!(keys, "these keys changed, and hold only after a restart");
             }
@@ -150,7 +150,7 @@ impl Running {
     /// # Errors
     /// What cannot be used; then nothing has changed.
     pub async fn reload(&self, loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
-        self.reload_for(loaded, Trigger::Signal).await
+        Box::pin(self.reload_for(loaded, Trigger::Signal)).await
     }
 
     async fn reload_for(
@@ -182,9 +182,15 @@ impl Running {
             .sessions
             .clone_from(&restart::with_store_of(&before, &config));
         name_free_port(&mut config, &self.addresses);
-        let keys = key_ring(&config, &*self.lasting.store, &self.lasting.ambient)
-            .await
-            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        let lasting = &self.lasting;
+        let keys = key_ring(
+            &config,
+            &*lasting.store,
+            &lasting.own_keys,
+            &lasting.ambient,
+        )
+        .await
+        .map_err(|error| StartError::Unavailable(error.to_string()))?;
         let (snapshot, next) = built::build(&self.lasting, &config, &keys, Some(&built))?;
         let listeners = self.lasting.listeners.clone();
         let config = Arc::new(config);

@@ -73,7 +73,7 @@ async fn run(loaded: Loaded, sources: Sources, inherited: Inherited) -> Result<(
         }
     };
     let lasting = Arc::clone(&running.lasting);
-    secrets.took(values, &lasting.metrics);
+    secrets.took(&values, &lasting.metrics);
     let notifier = Notifier::default();
     tracing::info!(
         addresses = ?running.addresses(),

@@ -131,8 +131,8 @@ impl Secrets {
     }
 
     /// These values are in force from now on.
-    pub fn took(&self, values: Arc<RemoteValues>, metrics: &Metrics) {
-        let before = self.in_force.swap(Arc::clone(&values));
+    pub fn took(&self, values: &Arc<RemoteValues>, metrics: &Metrics) {
+        let before = self.in_force.swap(Arc::clone(values));
         let now = keepers(values.keys());
         for keeper in &now {
             self.read_now(metrics, keeper);
@@ -225,7 +225,7 @@ impl Secrets {
     /// Up to a tenth less, so that replicas do not ask all at once.
     fn jittered(&self, span: Duration) -> Duration {
         let [chance] = self.ambient.random::<1>();
-        span - span / 10 * u32::from(chance) / 255
+        span.saturating_sub(span / 10 * u32::from(chance) / 255)
     }
 }
 

@@ -432,7 +432,7 @@ pub(super) fn shared_clip(text: &Arc<str>) -> Arc<str> {
     }
 }
 
-/// A text cut to [`MAX_TEXT`] bytes at a character's end.
+/// A text cut to 512 bytes at a character's end.
 pub fn clip(text: &str) -> Box<str> {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {

@@ -153,25 +153,21 @@ impl Client {
             Some(login) if login.renewable() => login::renew(self).await.map(Some),
             _ => Ok(None),
         };
-        match renewed {
-            Ok(Some(login)) => {
-                self.login = Some(login);
-                self.pause_until = None;
-                Ok(())
-            }
-            // Not renewable, at the end of its longest time, or gone: the credentials are still there.
-            Ok(None) | Err(_) => {
-                let old = self.login.take();
-                let outcome = self.log_in().await;
-                if outcome.is_ok() {
-                    self.give_back(old).await;
-                } else {
-                    self.login = old;
-                    self.pause_until = Some(Instant::now() + RENEW_AGAIN);
-                }
-                outcome
-            }
+        if let Ok(Some(login)) = renewed {
+            self.login = Some(login);
+            self.pause_until = None;
+            return Ok(());
         }
+        // Not renewable, at the end of its longest time, or gone: the credentials are still there.
+        let old = self.login.take();
+        let outcome = self.log_in().await;
+        if outcome.is_ok() {
+            self.give_back(old).await;
+        } else {
+            self.login = old;
+            self.pause_until = Some(Instant::now() + RENEW_AGAIN);
+        }
+        outcome
     }
 
     /// Gives a login back that was replaced before it ended; one that cannot be given back ends by itself.

@@ -44,17 +44,18 @@ pub enum KeyRingError {
 
 /// The key ring: the configured root secrets; else, with Redis and a client secret of 16 bytes or more, a random
 /// root that is made once and kept there, sealed under a key from the client secret; else, with the memory
-/// store, a random root that ends with the process.
+/// store, `own`: a random root that lasts as long as the process, reloads included.
 pub async fn key_ring(
     config: &Config,
     store: &dyn Store,
+    own: &KeyRing,
     ambient: &Ambient,
 ) -> Result<KeyRing, KeyRingError> {
     if !config.secret_keys.is_empty() {
         return KeyRing::new(config.key_material(), ambient.clone()).ok_or(KeyRingError::BadRoot);
     }
     if config.sessions.store == StoreKind::Memory {
-        return Ok(KeyRing::ephemeral(ambient.clone()));
+        return Ok(own.clone());
     }
     let secret = config
         .oidc
@@ -212,14 +213,19 @@ mod tests {
     #[tokio::test]
     async fn redis_without_a_root_or_a_good_client_secret_is_refused() {
         let (store, ambient) = (store(), Ambient::system());
+        let own = KeyRing::ephemeral(ambient.clone());
         let config = |text: &str| -> Config { serde_yaml::from_str(text).unwrap() };
         let bare = config("version: 1\n");
-        assert!(key_ring(&bare, &store, &ambient).await.is_ok());
+        assert!(key_ring(&bare, &store, &own, &ambient).await.is_ok());
         let short = "version: 1\nsessions: { store: redis }\noidc: { issuer: 'https://i', client_id: c, client_secret: short }\n";
-        let refused = key_ring(&config(short), &store, &ambient).await;
+        let refused = key_ring(&config(short), &store, &own, &ambient).await;
         assert!(matches!(refused, Err(KeyRingError::NoRoot)), "{refused:?}");
         let root = "version: 1\nsessions: { store: redis }\nsecret_keys: [AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=]\n";
-        assert!(key_ring(&config(root), &store, &ambient).await.is_ok());
+        assert!(
+            key_ring(&config(root), &store, &own, &ambient)
+                .await
+                .is_ok()
+        );
         assert_eq!(
             store.get(&Key::new(Space::Install, "root")).await.unwrap(),
             None

@@ -5,9 +5,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::browser::Browser;
 use crate::harness::client::{Ask, PATIENCE, get, post};
 use crate::harness::echo::Echo;
 use crate::harness::mcp::Mcp;
+use crate::harness::provider::{CLIENT_SECRET, RealProvider};
 use crate::harness::proxy::{Process, Setup, proxy};
 
 const KEY: &str = "a-key-of-a-script-for-tests";
@@ -85,6 +87,37 @@ async fn a_reload_can_take_a_right_away() {
     let next = setup().route("/x", backend.url(), "allow: { groups: [sales] }");
     proxy.reload(&next).await.unwrap();
     assert_eq!(status(&proxy.url("/x")).await, 403);
+}
+
+/// Where no root secret is set, the process has one of its own, which a reload must not change.
+#[tokio::test]
+async fn a_reload_ends_no_session() {
+    let provider = RealProvider::start(&json!({})).await;
+    let backend = Echo::start().await;
+    let setup = proxy()
+        .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
+        .route(
+            "/app/*",
+            backend.url(),
+            "kind: http\nallow: { any_user: true }",
+        );
+    let proxy = setup.start().await;
+    let mut ann = Browser::default();
+    let page = ann.open(&proxy.url("/app/x")).await;
+    let page = ann.sign_in(page, "ann").await;
+    assert_eq!(page.status(), 200, "{}", page.text());
+    proxy
+        .reload(&setup.yaml("limits: { max_body: 1MiB }"))
+        .await
+        .unwrap();
+    let page = ann.open(&proxy.url("/app/y")).await;
+    assert_eq!(
+        page.trail.len(),
+        1,
+        "nobody was asked again: {:?}",
+        page.trail
+    );
+    assert_eq!(page.status(), 200, "{}", page.text());
 }
 
 #[tokio::test]
