@@ -141,7 +141,7 @@ impl Vault {
                 .versions
                 .entry(path.to_owned())
                 .or_default()
-                .push(Some(data))
+                .push(Some(data));
         });
     }
 

@@ -27,7 +27,7 @@ pub(crate) const KEY: &str = "secret_keys: [\"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzND
 pub(crate) struct Function {
     pub(crate) platform: Platform,
     pub(crate) part: Part,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Function {
@@ -63,13 +63,8 @@ impl Function {
         Self {
             platform,
             part,
-            folder,
+            _folder: folder,
         }
-    }
-
-    /// The bundled configuration.
-    pub(crate) fn config(&self) -> std::path::PathBuf {
-        self.folder.path().join("config.yaml")
     }
 
     /// Asks and waits for all of the answer. Function URLs are answered piece by piece.

@@ -387,7 +387,7 @@ async fn logins_are_renewed_before_they_end() {
     let secrets = Secrets::new(Ambient::system());
     let metrics = Metrics::new();
     let (loaded, values) = secrets.load(&Sources::file(&file)).await.unwrap();
-    secrets.took(values, &metrics);
+    secrets.took(&values, &metrics);
     let shown = metrics.render();
     assert!(
         shown.contains("mcp_proxy_secret_last_refresh_timestamp_seconds{source=\"vault\"} 1"),
