@@ -167,9 +167,10 @@ async fn replicas_without_a_configured_root_share_the_one_in_redis() {
     .unwrap();
     let (one, two) = (open(settings.clone()).await, open(settings).await);
     let ambient = Ambient::system();
+    let own = KeyRing::ephemeral(ambient.clone());
     let (ring_one, ring_two) = tokio::join!(
-        key_ring(&config, &*one, &ambient),
-        key_ring(&config, &*two, &ambient)
+        key_ring(&config, &*one, &own, &ambient),
+        key_ring(&config, &*two, &own, &ambient)
     );
     let (_, ticket) = replica(&one, &ring_one.unwrap())
         .create(login())
