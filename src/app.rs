@@ -27,7 +27,7 @@ use self::built::Built;
 pub use self::direct::subjects;
 use self::files::Files;
 pub use self::run::serve;
-pub use self::secrets::{LoadError, Secrets, load_once};
+pub use self::secrets::{Fetched, LoadError, Secrets, load_once};
 use crate::admin::{Control, ControlListener, Health, LoadedConfig, MetricsListener, Orders};
 use crate::audit::{Audit, Event, Kind};
 use crate::clock::Ambient;

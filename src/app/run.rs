@@ -7,11 +7,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::files::{self, Files, Wish};
 use super::reload::{self, Trigger};
+use super::secrets::Fetched;
 use super::{Running, Secrets, StartError, Surroundings};
 use crate::admin::{Ending, Inbox, Orders, Status};
 use crate::audit::{Event, Kind, Who};
 use crate::clock::Ambient;
-use crate::config::{Loaded, RemoteValues, Sources, service};
+use crate::config::{Loaded, Sources, service};
 use crate::lifecycle::{Ask, Notifier, Signals};
 use crate::listen::Inherited;
 use crate::telemetry::log;
@@ -134,9 +135,9 @@ async fn with_secrets(
     loaded: Loaded,
     sources: &Sources,
     secrets: &Secrets,
-) -> Result<(Loaded, Arc<RemoteValues>), StartError> {
+) -> Result<(Loaded, Fetched), StartError> {
     if loaded.unread.is_empty() {
-        return Ok((loaded, Arc::default()));
+        return Ok((loaded, Fetched::default()));
     }
     let patience = loaded.config.secrets.start_timeout.0;
     let found = secrets.load_patiently(sources, patience).await;

@@ -48,6 +48,51 @@ impl From<LoadError> for StartError {
     }
 }
 
+/// The secrets of one configuration.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    values: Arc<RemoteValues>,
+    /// Systems of which something could not be read now.
+    late: BTreeSet<&'static str>,
+}
+
+impl Fetched {
+    /// Takes the values of the answers; where there is none, those in force.
+    fn settle(&mut self, answers: Answers, in_force: &RemoteValues) -> Result<(), LoadError> {
+        let mut values = RemoteValues::clone(&self.values);
+        let mut failed = Vec::new();
+        let mut passes = true;
+        for (remote, answer) in answers {
+            match (answer, in_force.get(&remote)) {
+                (Ok(value), _) => {
+                    values.insert(remote, value);
+                }
+                (Err(error), Some(old)) => {
+                    tracing::warn!(secret = %remote, %error, "a secret could not be read again; the value in force stays");
+                    self.late.insert(remote.keeper());
+                    values.insert(remote, old.clone());
+                }
+                (Err(error), None) => {
+                    passes &= error.passes();
+                    let error = error.to_string();
+                    // One reason for many is said once.
+                    if !failed.contains(&error) {
+                        failed.push(error);
+                    }
+                }
+            }
+        }
+        self.values = Arc::new(values);
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(LoadError::Unavailable {
+            what: format!("secrets cannot be read: {}", failed.join("; ")),
+            passes,
+        })
+    }
+}
+
 /// Keeps the secrets of other systems fresh for one process.
 #[derive(Debug)]
 pub struct Secrets {
@@ -72,12 +117,12 @@ impl Secrets {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub async fn load(&self, sources: &Sources) -> Result<(Loaded, Arc<RemoteValues>), LoadError> {
+    pub async fn load(&self, sources: &Sources) -> Result<(Loaded, Fetched), LoadError> {
         let in_force = self.in_force.load_full();
-        let mut values = Arc::new(RemoteValues::new());
+        let mut fetched = Fetched::default();
         for _ in 0..READINGS {
             let mut sources = sources.clone();
-            sources.remote = Arc::clone(&values);
+            sources.remote = Arc::clone(&fetched.values);
             let loaded = tokio::task::spawn_blocking(move || load(&sources))
                 .await
                 .map_err(|error| LoadError::Unavailable {
@@ -86,12 +131,10 @@ impl Secrets {
                 })?
                 .map_err(LoadError::Wrong)?;
             if loaded.unread.is_empty() {
-                return Ok((loaded, values));
+                return Ok((loaded, fetched));
             }
             let answers = self.keeper.read(&loaded.config, &loaded.unread).await;
-            let mut more = RemoteValues::clone(&values);
-            more.extend(settle(answers, &in_force)?);
-            values = Arc::new(more);
+            fetched.settle(answers, &in_force)?;
         }
         Err(LoadError::Unavailable {
             what: "the configuration changes while it is read".to_owned(),
@@ -107,7 +150,7 @@ impl Secrets {
         &self,
         sources: &Sources,
         patience: Duration,
-    ) -> Result<(Loaded, Arc<RemoteValues>), LoadError> {
+    ) -> Result<(Loaded, Fetched), LoadError> {
         let end = Instant::now() + patience;
         let mut pause = PAUSE.0;
         loop {
@@ -131,10 +174,10 @@ impl Secrets {
     }
 
     /// These values are in force from now on.
-    pub fn took(&self, values: &Arc<RemoteValues>, metrics: &Metrics) {
-        let before = self.in_force.swap(Arc::clone(values));
-        let now = keepers(values.keys());
-        for keeper in &now {
+    pub fn took(&self, fetched: &Fetched, metrics: &Metrics) {
+        let now = keepers(fetched.values.keys());
+        let before = self.in_force.swap(Arc::clone(&fetched.values));
+        for keeper in now.difference(&fetched.late) {
             self.read_now(metrics, keeper);
         }
         for gone in keepers(before.keys()).difference(&now) {
@@ -231,39 +274,6 @@ impl Secrets {
 
 fn keepers<'r>(remotes: impl Iterator<Item = &'r Remote>) -> BTreeSet<&'static str> {
     remotes.map(Remote::keeper).collect()
-}
-
-/// The values of the answers; where there is none, those in force.
-fn settle(answers: Answers, in_force: &RemoteValues) -> Result<RemoteValues, LoadError> {
-    let mut values = RemoteValues::new();
-    let mut failed = Vec::new();
-    let mut passes = true;
-    for (remote, answer) in answers {
-        match (answer, in_force.get(&remote)) {
-            (Ok(value), _) => {
-                values.insert(remote, value);
-            }
-            (Err(error), Some(old)) => {
-                tracing::warn!(secret = %remote, %error, "a secret could not be read again; the value in force stays");
-                values.insert(remote, old.clone());
-            }
-            (Err(error), None) => {
-                passes &= error.passes();
-                let error = error.to_string();
-                // One reason for many is said once.
-                if !failed.contains(&error) {
-                    failed.push(error);
-                }
-            }
-        }
-    }
-    if failed.is_empty() {
-        return Ok(values);
-    }
-    Err(LoadError::Unavailable {
-        what: format!("secrets cannot be read: {}", failed.join("; ")),
-        passes,
-    })
 }
 
 /// Loads with all secrets, once, for a command that does not go on.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SecretRef, Span};
 
-/// Vault (or OpenBao), for secrets written as `{ vault: { path, key } }` and for those listed here.
+/// Vault (or `OpenBao`), for secrets written as `{ vault: { path, key } }` and for those listed here.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vault {

@@ -99,18 +99,17 @@ impl Client {
             self.log_in().await?;
             *fresh = true;
         }
-        match self.read_path(path).await {
-            Err(SecretError::Denied { .. }) if !*fresh => {
-                *fresh = true;
-                let old = self.login.take();
-                let outcome = self.log_in().await;
-                // It may have been good, and the policy missing.
-                self.give_back(old).await;
-                outcome?;
-                self.read_path(path).await
-            }
-            other => other,
+        let answer = self.read_path(path).await;
+        if *fresh || !matches!(answer, Err(SecretError::Denied { .. })) {
+            return answer;
         }
+        *fresh = true;
+        let old = self.login.take();
+        let outcome = self.log_in().await;
+        // It may have been good, and the policy missing.
+        self.give_back(old).await;
+        outcome?;
+        self.read_path(path).await
     }
 
     async fn read_path(&self, path: &str) -> Result<Value, SecretError> {

@@ -1,4 +1,4 @@
-//! Logins: Kubernetes, AppRole, or a token that is there; and how long each holds.
+//! Logins: Kubernetes, `AppRole`, or a token that is there; and how long each holds.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A stand-in for Vault's HTTP API, as its documentation describes it: logins by Kubernetes, AppRole and token, policies,
+//! A stand-in for Vault's HTTP API, as its documentation describes it: logins by Kubernetes, `AppRole` and token, policies,
 //! leases, key-value secrets in both versions, and the states in which a server cannot serve.
 
 use std::collections::BTreeMap;
