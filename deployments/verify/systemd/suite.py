@@ -530,10 +530,10 @@ def main():
     wanted = [installs, installs_again, wrong_configuration, starts, configuration_is_safe, logs_in, reloads, reload_refused,
               watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, instance, rotates,
               upgrades, newcomer, lambda: uninstalls(before)]
-    wanted[-1].__doc__ = uninstalls.__doc__
+    wanted[-1].__doc__, wanted[-1].__name__ = uninstalls.__doc__, "uninstalls"
     for deb in HERE.glob("*.deb"):
         wanted.append(lambda deb=deb: package(before, deb))
-        wanted[-1].__doc__ = package.__doc__
+        wanted[-1].__doc__, wanted[-1].__name__ = package.__doc__, "package"
     if len(sys.argv) > 1:
         wanted = [step for step in wanted if step.__name__ in sys.argv[1:]]
     for step in wanted:
