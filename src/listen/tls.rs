@@ -15,7 +15,7 @@ use super::certificate::{CertificateError, Files, Loaded, Stamp, Untimely, Which
 use crate::clock::Ambient;
 use crate::config::listen::{Tls, TlsVersion};
 use crate::secret::Digest;
-use crate::telemetry::metrics::{Metrics, Name};
+use crate::telemetry::metrics::{Metrics, Name, Shown};
 
 /// Server order. AES-128 first: its key schedule runs on SHA-256, which processors have instructions for, and
 /// it seals faster; `ChaCha20` last, for clients that offer nothing else.
@@ -104,6 +104,8 @@ struct Pair {
     stamps: [Stamp; 2],
     digest: Digest,
     loaded: Loaded,
+    /// Shows its end.
+    end: Option<Shown>,
     /// What the log has been told of it.
     said: Option<Untimely>,
 }
@@ -251,16 +253,17 @@ impl Certificates {
             .increment(by);
     }
 
-    fn show_end(&self, pair: &Pair) {
+    fn show_end(&self, pair: &mut Pair) {
         let file = pair.spec.cert_file.display().to_string();
         let labels = [("listener", &*self.listener), ("certificate", &*file)];
         #[expect(
             clippy::cast_precision_loss,
             reason = "seconds since 1970 fit for a long time"
         )]
-        self.metrics
-            .gauge(Name::CertificateNotAfter, &labels)
-            .set(pair.loaded.not_after.as_secs() as f64);
+        let seconds = pair.loaded.not_after.as_secs() as f64;
+        pair.end
+            .get_or_insert_with(|| self.metrics.shown(Name::CertificateNotAfter, &labels))
+            .set(seconds);
     }
 }
 
@@ -301,6 +304,7 @@ impl Pair {
                 stamps,
                 digest,
                 loaded,
+                end: None,
                 said: None,
             }),
             Err(error) => Err(bind_error(&key, &error)),

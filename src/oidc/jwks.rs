@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::ACCEPT;
 use jsonwebtoken::Algorithm;
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Histogram};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub use self::verify::VerifyKey;
 
 use crate::clock::Ambient;
 use crate::secret::Digest;
-use crate::telemetry::metrics::{Metrics, Name};
+use crate::telemetry::metrics::{Metrics, Name, Shown};
 use crate::upstream::fetch::Fetch;
 
 /// Between two background readings.
@@ -97,8 +97,8 @@ struct Flight {
 }
 
 struct Meters {
-    keys: Gauge,
-    last_success: Gauge,
+    keys: Shown,
+    last_success: Shown,
     ok: Counter,
     error: Counter,
     duration: Histogram,
@@ -141,8 +141,8 @@ impl Jwks {
             }),
             unknown: StdMutex::new(VecDeque::new()),
             meters: Meters {
-                keys: metrics.gauge(Name::JwksKeys, &[("provider", provider)]),
-                last_success: metrics.gauge(Name::JwksLastSuccess, &[("provider", provider)]),
+                keys: metrics.shown(Name::JwksKeys, &[("provider", provider)]),
+                last_success: metrics.shown(Name::JwksLastSuccess, &[("provider", provider)]),
                 ok: metrics.counter(Name::IdpRequests, &labels("success")),
                 error: metrics.counter(Name::IdpRequests, &labels("failed")),
                 duration: metrics.histogram(

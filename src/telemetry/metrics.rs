@@ -11,20 +11,26 @@ use tokio_util::sync::CancellationToken;
 
 pub mod catalogue;
 pub mod process;
+mod shown;
 
 use catalogue::Kind;
 pub use catalogue::Name;
+pub use shown::Shown;
 
 /// The process's metrics.
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    shown: Arc<shown::Registry>,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("mcp_oidc_proxy", Level::INFO, None);
 
 /// How often histograms are folded into their buckets, so that their raw values do not pile up between scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How a line ends whose gauge has no number.
+const NOTHING: &str = " NaN\n";
 
 impl Metrics {
     /// An empty registry with the buckets and help texts of the catalogue, and what is running as
@@ -44,7 +50,11 @@ impl Metrics {
                 Kind::Histogram => recorder.describe_histogram(key, None, help),
             }
         }
-        let metrics = Self { recorder, handle };
+        let metrics = Self {
+            recorder,
+            handle,
+            shown: Arc::default(),
+        };
         metrics
             .gauge(
                 Name::BuildInfo,
@@ -72,15 +82,27 @@ impl Metrics {
         self.recorder.register_gauge(&key(name, labels), &METADATA)
     }
 
+    /// A gauge of something that can go away: it is shown as long as it is held.
+    pub fn shown(&self, name: Name, labels: &[(&'static str, &str)]) -> Shown {
+        Shown::new(&self.shown, key(name, labels), self.gauge(name, labels))
+    }
+
     /// A histogram.
     pub fn histogram(&self, name: Name, labels: &[(&'static str, &str)]) -> Histogram {
         self.recorder
             .register_histogram(&key(name, labels), &METADATA)
     }
 
-    /// The Prometheus text format: the catalogue, then the process and its runtime as they are now.
+    /// The Prometheus text format: the catalogue, then the process and its runtime as they are now. A gauge without
+    /// a number is left out: it stands for what is no more, and would make the sum of all others none as well.
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
+        if text.contains(NOTHING) {
+            text = text
+                .split_inclusive('\n')
+                .filter(|line| !line.ends_with(NOTHING))
+                .collect();
+        }
         process::render(&mut text);
         text
     }

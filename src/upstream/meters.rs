@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::health::Condition;
-use crate::telemetry::metrics::{Metrics, Name};
+use crate::telemetry::metrics::{Metrics, Name, Shown};
 
 /// What became of a request to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ pub(crate) struct Meters {
     durations: [Histogram; 7],
     open: [Gauge; 4],
     streams: [[Histogram; 8]; 4],
-    pub(super) up: Gauge,
-    endpoints: [Gauge; 4],
+    pub(super) up: Shown,
+    endpoints: [Shown; 4],
     pub(super) ejections: Counter,
     pub(super) checks_good: Counter,
     pub(super) checks_bad: Counter,
@@ -159,9 +159,9 @@ impl Meters {
                     metrics.histogram(Name::StreamDuration, &labels)
                 })
             }),
-            up: metrics.gauge(Name::BackendUp, &[("backend", backend)]),
+            up: metrics.shown(Name::BackendUp, &[("backend", backend)]),
             endpoints: CONDITIONS.map(|(_, state)| {
-                metrics.gauge(
+                metrics.shown(
                     Name::BackendEndpoints,
                     &[("backend", backend), ("state", state)],
                 )
@@ -171,9 +171,10 @@ impl Meters {
             checks_bad: checks("failure"),
         };
         // Shown from the start, so that dashboards and alerts need no special case for "not seen yet".
-        for gauge in this.open.iter().chain([&this.active, &this.idle, &this.up]) {
+        for gauge in this.open.iter().chain([&this.active, &this.idle]) {
             gauge.set(0.0);
         }
+        this.up.set(0.0);
         this
     }
 

@@ -76,6 +76,36 @@ async fn requests_finish_on_what_they_started_with() {
     proxy.stop().await;
 }
 
+/// An alert on a backend that is down must not outlive the backend.
+#[tokio::test]
+async fn what_a_reload_took_away_is_no_longer_shown() {
+    let backend = Echo::start().await;
+    let one = || {
+        setup()
+            .yaml("metrics: { address: \"127.0.0.1:0\" }\n")
+            .route("/kept", backend.url(), "allow: { any_user: true }")
+    };
+    let two = one().route("/gone", backend.url(), "allow: { any_user: true }");
+    let proxy = two.start().await;
+    let shown = async || {
+        let text = get(&proxy.metrics()).send().await.text();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("mcp_proxy_backend_up{"));
+        lines.count()
+    };
+    assert_eq!(shown().await, 2);
+    proxy.reload(&one()).await.unwrap();
+    // The task that watched it ends soon after.
+    let gone = async {
+        while shown().await != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn a_reload_can_take_a_right_away() {
     let backend = Echo::start().await;

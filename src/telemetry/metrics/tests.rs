@@ -85,3 +85,43 @@ fn what_is_running_can_be_read() {
     );
     assert!(text.contains("mcp_proxy_draining 0"), "{text}");
 }
+
+#[test]
+fn what_nobody_holds_is_not_shown() {
+    let metrics = Metrics::new();
+    let of = |backend| metrics.shown(Name::BackendUp, &[("backend", backend)]);
+    let (kept, gone) = (of("kept"), of("gone"));
+    kept.set(1.0);
+    gone.set(0.0);
+    // As a reload does: the next one is held before the last one is let go.
+    let next = of("kept");
+    next.set(0.0);
+    drop((kept, gone));
+    let text = metrics.render();
+    assert!(
+        text.contains("mcp_proxy_backend_up{backend=\"kept\"} 0\n"),
+        "{text}"
+    );
+    assert!(!text.contains("gone"), "{text}");
+    // What comes back is shown again.
+    let back = of("gone");
+    back.set(1.0);
+    assert!(
+        metrics
+            .render()
+            .contains("mcp_proxy_backend_up{backend=\"gone\"} 1\n")
+    );
+}
+
+#[test]
+fn a_gauge_without_a_number_is_left_out() {
+    let metrics = Metrics::new();
+    metrics
+        .gauge(Name::SecretRefresh, &[("source", "vault")])
+        .set(f64::NAN);
+    let text = metrics.render();
+    assert!(
+        !text.contains("NaN") && !text.contains("source=\"vault\""),
+        "{text}"
+    );
+}
