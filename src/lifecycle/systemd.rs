@@ -1,9 +1,20 @@
 //! Telling systemd: ready, reloading, stopping, alive (`sd_notify(3)`). Without systemd every call does nothing.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
+
+/// Where the service manager listens (`sd_notify(3)`).
+const SOCKET: &str = "NOTIFY_SOCKET";
+
+/// How long is waited for a service manager that does not read: it must not hold up what we serve.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells the service manager what the process is doing.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +62,7 @@ impl Notifier {
 
     /// Whether anybody is told.
     pub fn is_heard() -> bool {
-        std::env::var_os("NOTIFY_SOCKET").is_some()
+        std::env::var_os(SOCKET).is_some()
     }
 }
 
@@ -73,9 +84,25 @@ fn watchdog_interval() -> Option<Duration> {
 }
 
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(socket) = std::env::var_os(SOCKET) else {
+        return;
+    };
+    if let Err(error) = tell(&socket, states, PATIENCE) {
         tracing::debug!(%error, "the service manager could not be told");
     }
+}
+
+/// Sends one datagram, to a path or, where it begins with `@`, to an abstract name. Waits at most `patience`.
+fn tell(socket: &OsStr, states: &[NotifyState<'_>], patience: Duration) -> io::Result<()> {
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let ours = UnixDatagram::unbound()?;
+    ours.set_write_timeout(Some(patience))?;
+    // One datagram goes whole or not at all.
+    ours.send_to_addr(message.as_bytes(), &address).map(drop)
 }
 
 #[cfg(test)]
@@ -84,6 +111,41 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let tell = || {
+            tell(
+                path.as_os_str(),
+                &[NotifyState::Ready],
+                Duration::from_millis(5),
+            )
+        };
+        // Its queue is bounded (`net.unix.max_dgram_qlen`), so it is full some time.
+        let error = (0..100_000)
+            .find_map(|_| tell().err())
+            .expect("a full queue");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let mut message = [0; 64];
+        let length = manager.recv(&mut message).unwrap();
+        assert_eq!(&message[..length], b"READY=1\n");
+        tell().unwrap();
+    }
+
+    #[test]
+    fn managers_with_an_abstract_name_are_told() {
+        let name = format!("mcp-oidc-proxy-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
+        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        let states = [NotifyState::Stopping, NotifyState::Status("Ending.")];
+        tell(OsStr::new(&format!("@{name}")), &states, PATIENCE).unwrap();
+        let mut message = [0; 64];
+        let length = manager.recv(&mut message).unwrap();
+        assert_eq!(&message[..length], b"STOPPING=1\nSTATUS=Ending.\n");
+    }
 
     /// A runtime with one worker, and a task on it that lets nobody else go on.
     #[test]
