@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::operator::{self, Failed};
 use crate::app::{self, LoadError};
+use crate::config::peek::Peek;
 use crate::config::session::StoreKind;
 use crate::config::{Config, Sources, load};
 use crate::ids::Subject;
@@ -114,6 +115,13 @@ async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value
     let place = command.place();
     // With all named, nothing of the configuration is needed.
     if let (Some(question), Some(admin)) = (command.question(None), &place.admin) {
+        return ask(admin, &question).await;
+    }
+    // Nor is the rest of it, which may be broken when everybody has to be thrown out.
+    if !place.direct
+        && let (Some(question), Ok(found)) = (command.question(None), Peek::of(sources))
+        && let Some(admin) = found.text("admin.address")
+    {
         return ask(admin, &question).await;
     }
     let loaded = load(sources).map_err(|problems| Failed::Config(problems.to_string()))?;

@@ -113,6 +113,26 @@ async fn the_command_asks_a_socket_that_is_the_proxys_own() {
     let answer: Value = serde_json::from_slice(&revoke.stdout).unwrap();
     assert_eq!(answer, json!({ "logins": 0, "grants": 0 }));
 
+    // In an emergency the file may be the emergency.
+    let broken = folder.path().join("broken.yaml");
+    std::fs::write(
+        &broken,
+        format!("admin: {{ address: \"{admin}\" }}\nroutes: [{{ path: 7 }}]\noh: no\n"),
+    )
+    .unwrap();
+    let everything = [
+        "sessions",
+        "revoke",
+        "--all",
+        "--yes",
+        "--config",
+        broken.to_str().unwrap(),
+    ];
+    let everything = run(&everything).await;
+    assert!(everything.status.success(), "{everything:?}");
+    let answer: Value = serde_json::from_slice(&everything.stdout).unwrap();
+    assert_eq!(answer["ended"], "everything");
+
     let direct = run(&[
         "sessions",
         "revoke",
