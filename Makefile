@@ -17,7 +17,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the release binary: target/release/mcp-oidc-proxy
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --features aws
 
 demo: ## Start the demo on this machine (ONCE=1: drive it and exit)
 	$(CARGO) run --quiet --locked $(FEATURES) --example demo -- $(if $(ONCE),--once)

@@ -35,7 +35,7 @@ if [ -n "$build" ]; then
   command -v cargo-auditable >/dev/null || cargo install cargo-auditable --version 0.7.7 --locked
   # The target has to be named, or the flag would reach procedural macros too, which cannot be static.
   (cd "$root" && RUSTFLAGS='-C target-feature=+crt-static' \
-    cargo auditable build --locked --profile dist --target "$target" --bin mcp-oidc-proxy)
+    cargo auditable build --locked --profile dist --target "$target" --bin mcp-oidc-proxy --features aws)
   binary="$(cd "$root" && cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$target/dist/mcp-oidc-proxy"
 fi
 [ -n "$binary" ] || fail "name a binary, or --build one"

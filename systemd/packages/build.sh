@@ -38,7 +38,7 @@ if [ -n "$binary" ]; then
   strip "$target/release/mcp-oidc-proxy" 2>/dev/null || true
 else
   target=$PWD/target
-  [ -x target/release/mcp-oidc-proxy ] || cargo build --release --locked
+  [ -x target/release/mcp-oidc-proxy ] || cargo build --release --locked --features aws
 fi
 mkdir -p "$out"
 CARGO_TARGET_DIR=$target cargo deb --no-build --locked ${deb_options:+"$deb_options"} --output "$out/"

@@ -33,7 +33,7 @@ fi
 command -v rustup >/dev/null && rustup target add "$target" >/dev/null
 # Static, so that it does not matter what the platform's own libraries are.
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" "${CARGO:-cargo}" build --locked --profile "$profile" --target "$target" \
-  --no-default-features --features lambda,otel --bin mcp-oidc-proxy-lambda
+  --no-default-features --features lambda,aws,otel --bin mcp-oidc-proxy-lambda
 folder="$profile"
 [ "$profile" != dev ] || folder=debug
 
