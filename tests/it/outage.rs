@@ -114,18 +114,8 @@ async fn replicas_share_sessions_and_signing_out_counts_for_all() {
     let provider = RealProvider::start(&json!({})).await;
     let backend = Echo::start().await;
     let redis = Server::plain().await;
-    let shared = setup(&provider, backend.url()).yaml(&format!(
-        "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-        redis.port
-    ));
-    let first = shared.start().await;
-    let public = first.base().as_str().trim_end_matches('/').to_owned();
-    let second = shared
-        .clone()
-        .yaml(&format!("public_url: \"{public}\""))
-        .try_start()
-        .await
-        .unwrap();
+    let shared = setup(&provider, backend.url()).on_redis(redis.port);
+    let (first, second) = shared.start_two().await;
 
     let mut ann = Browser::default();
     let form = ann.open(&first.url("/app/")).await;

@@ -85,6 +85,13 @@ impl Setup {
         self
     }
 
+    /// Sessions in a Redis on this port, and a key that all replicas have.
+    pub(crate) fn on_redis(self, port: u16) -> Self {
+        self.yaml(&format!(
+            "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{port}\" }}\n"
+        ))
+    }
+
     /// The whole file.
     pub(crate) fn text(&self) -> String {
         let mut text = "version: 1\n".to_owned();
@@ -124,6 +131,15 @@ impl Setup {
             proxy.provider_is_ready().await;
         }
         proxy
+    }
+
+    /// Starts two replicas. Both have the address of the first, so the second is reached by its port only.
+    pub(crate) async fn start_two(&self) -> (Proxy, Proxy) {
+        let first = self.start().await;
+        let public = first.base().as_str().trim_end_matches('/').to_owned();
+        let second = self.clone().yaml(&format!("public_url: \"{public}\""));
+        let second = second.try_start().await.unwrap();
+        (first, second)
     }
 
     /// Starts in this process.

@@ -33,18 +33,8 @@ impl World {
                 &format!("{}/a", landing.url()),
                 "name: a\nallow: { any_user: true }\nscopes: [mcp]",
             )
-            .yaml(&format!(
-                "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\nauthorization_server:\n  consent: {{ remember: 30d }}\n  clients:\n    - client_id: machine\n      secret: a-secret-of-the-machine\n      grant_types: [client_credentials]\n",
-                redis.port
-            ));
-        let first = shared.start().await;
-        let public = first.base().as_str().trim_end_matches('/').to_owned();
-        let second = shared
-            .clone()
-            .yaml(&format!("public_url: \"{public}\""))
-            .try_start()
-            .await
-            .unwrap();
+            .on_redis(redis.port).yaml("authorization_server:\n  consent: { remember: 30d }\n  clients:\n    - client_id: machine\n      secret: a-secret-of-the-machine\n      grant_types: [client_credentials]\n");
+        let (first, second) = shared.start_two().await;
         let callback = format!("{}/callback", landing.url());
         let app = App::discover(&first.url("/a/mcp"), &callback).await;
         Self {

@@ -50,11 +50,7 @@ impl Pair {
                 &format!("{}/mcp", landing.url()),
                 "allow: { any_user: true }\nscopes: [mcp]",
             )
-            .yaml(&format!(
-                "public_url: \"{}\"\nsecret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-                balancer.origin(),
-                redis.port
-            ))
+            .on_redis(redis.port).yaml(&format!("public_url: \"{}\"", balancer.origin()))
             .yaml(&format!(
                 "authorization_server:\n  consent: {{ remember: 1h }}\n  identity_assertions: [{{ issuer: \"{}\", single_use: true }}]\n  clients:\n    \
                  - {{ client_id: canary-local, name: Local, redirect_uris: [\"http://127.0.0.1/callback\"] }}\n    \

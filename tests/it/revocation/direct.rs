@@ -28,10 +28,7 @@ async fn what_the_command_ends_in_redis_is_over_on_the_proxies_that_run() {
     let (events, pages) = (Ticking::start().await, Echo::start().await);
     let redis = Server::plain().await;
     let proxy = setup(&provider, &events, &pages)
-        .yaml(&format!(
-            "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-            redis.port
-        ))
+        .on_redis(redis.port)
         .start()
         .await;
     let (mut ann, mut bob) = (Browser::default(), Browser::default());

@@ -29,18 +29,8 @@ async fn everything_of_everybody_ends_on_every_replica() {
             &events.url,
             "allow: { any_user: true }\nscopes: [mcp]",
         )
-        .yaml(&format!(
-            "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-            redis.port
-        ));
-    let first = shared.start().await;
-    let public = first.base().as_str().trim_end_matches('/').to_owned();
-    let second = shared
-        .clone()
-        .yaml(&format!("public_url: \"{public}\""))
-        .try_start()
-        .await
-        .unwrap();
+        .on_redis(redis.port);
+    let (first, second) = shared.start_two().await;
     let mut ann = Browser::default();
     let form = ann.open(&first.url("/app/")).await;
     assert_eq!(ann.sign_in(form, "ann").await.status(), 200);

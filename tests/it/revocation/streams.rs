@@ -60,18 +60,8 @@ async fn s29_what_is_revoked_on_one_replica_is_over_on_all() {
     let provider = RealProvider::start(&json!({})).await;
     let (events, pages) = (Ticking::start().await, Echo::start().await);
     let redis = Server::plain().await;
-    let shared = setup(&provider, &events, &pages).yaml(&format!(
-        "secret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-        redis.port
-    ));
-    let first = shared.start().await;
-    let public = first.base().as_str().trim_end_matches('/').to_owned();
-    let second = shared
-        .clone()
-        .yaml(&format!("public_url: \"{public}\""))
-        .try_start()
-        .await
-        .unwrap();
+    let shared = setup(&provider, &events, &pages).on_redis(redis.port);
+    let (first, second) = shared.start_two().await;
     let (mut ann, mut bob) = (Browser::default(), Browser::default());
     for (browser, login) in [(&mut ann, "ann"), (&mut bob, "bob")] {
         let form = browser.open(&first.url("/app/")).await;

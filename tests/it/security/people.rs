@@ -49,13 +49,18 @@ impl World {
         let clock = Arc::new(ManualClock::new(Ambient::system().now()));
         let setup = proxy()
             .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
-            .route("/mcp", &format!("{}/mcp", landing.url()), "allow: { any_user: true }")
-            .route("/app/*", landing.url(), "kind: http\nallow: { any_user: true }")
-            .yaml(&format!(
-                "public_url: \"{}\"\nsecret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-                balancer.origin(),
-                redis.port
-            ));
+            .route(
+                "/mcp",
+                &format!("{}/mcp", landing.url()),
+                "allow: { any_user: true }",
+            )
+            .route(
+                "/app/*",
+                landing.url(),
+                "kind: http\nallow: { any_user: true }",
+            )
+            .on_redis(redis.port)
+            .yaml(&format!("public_url: \"{}\"", balancer.origin()));
         let mut replicas = Vec::new();
         for _ in 0..2 {
             let ambient = Ambient::new(Arc::clone(&clock) as _, Arc::new(SystemRandom));

@@ -42,12 +42,13 @@ impl World {
         let balancer = Balancer::start().await;
         let setup = proxy()
             .oidc(&provider.issuer(), "proxy", CLIENT_SECRET)
-            .route(MCP, backend.url(), "allow: { groups: [engineering] }\nscopes: [mcp]")
-            .yaml(&format!(
-                "public_url: \"{}\"\nsecret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-                balancer.origin(),
-                redis.port
-            ));
+            .route(
+                MCP,
+                backend.url(),
+                "allow: { groups: [engineering] }\nscopes: [mcp]",
+            )
+            .on_redis(redis.port)
+            .yaml(&format!("public_url: \"{}\"", balancer.origin()));
         let pem = || {
             rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
                 .unwrap()

@@ -57,11 +57,9 @@ impl Life {
         let backend = Echo::start().await;
         let redis = Server::plain().await;
         let balancer = Balancer::start().await;
-        let setup = setup(&idp, &backend).yaml(&format!(
-            "public_url: \"{}\"\nsecret_keys: [\"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=\"]\nsessions:\n  store: redis\n  redis: {{ url: \"redis://127.0.0.1:{}\" }}\n",
-            balancer.origin(),
-            redis.port
-        ));
+        let setup = setup(&idp, &backend)
+            .on_redis(redis.port)
+            .yaml(&format!("public_url: \"{}\"", balancer.origin()));
         let lasting = Lasting {
             balancer,
             setup,
