@@ -98,7 +98,8 @@ fn tell(socket: &OsStr, states: &[NotifyState<'_>], patience: Duration) -> io::R
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
-    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+    let message = lines.join("\n") + "\n";
     let ours = UnixDatagram::unbound()?;
     ours.set_write_timeout(Some(patience))?;
     // One datagram goes whole or not at all.

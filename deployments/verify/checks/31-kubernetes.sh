@@ -106,5 +106,12 @@ else
   if helm="$(helm_of 4)"; then
     "$helm" template mcp "$CHART" --namespace prod --kube-version 1.34.0 --values "$CHART/ci/minimal-values.yaml" --set service.port=8080 >"$scratch/run.yaml"
     proof "Helm chart" "run: probes, sign-in, tool call, helm test, end" alone chart "$scratch/run.yaml" "$proxy"
+    # The pod of the page's values, and its commands without those for a cluster, which are run with one elsewhere.
+    page=deployments/verify/tools/page.py
+    mkdir "$scratch/page"
+    (cd "$scratch/page" && bash -euo pipefail <("$VERIFY_ROOT/$page" "$VERIFY_ROOT/docs/install/helm.md" "2. Values"))
+    "$helm" template mcp-proxy "$CHART" --namespace mcp --kube-version 1.34.0 --values "$scratch/page/values.yaml" >"$scratch/page/run.yaml"
+    "$page" docs/install/helm.md "4. A tool call" | grep -v port-forward >"$scratch/page/commands.sh"
+    proof "docs/install/helm.md" "run: to a tool call" alone page "$scratch/page/run.yaml" "$proxy" "$scratch/page/commands.sh"
   fi
 fi

@@ -3,8 +3,10 @@ environment of guide.yaml, once with what the chart renders. Only what is left t
 
 kube.py guide MANIFEST BINARY
 kube.py chart RENDERED BINARY
+kube.py page RENDERED BINARY COMMANDS: what a page says to do with the pod of its values
 """
 
+import base64
 import json
 import os
 import signal
@@ -18,6 +20,8 @@ from stage import PARTS, Server, Stage, ask, step, until, want
 
 PUBLIC = "http://localhost:8080"
 ROOT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+SCRIPT_KEY = "0123456789abcdef0123456789abcdef0123456789abcdef"
+SECRETS = {"root-key": ROOT_KEY, "script-key": SCRIPT_KEY}
 
 
 def documents(manifest: Path) -> list[dict]:
@@ -88,9 +92,8 @@ def guide(stage: Stage, manifest: Path, binary: str) -> None:
     step("ann signs in through the first one, and the tool answers")
 
 
-def chart(stage: Stage, rendered: Path, binary: str) -> None:
-    """The chart: its configuration, its secret files, its probes, its test, its end."""
-    objects = documents(rendered)
+def pod_of(stage: Stage, objects: list[dict], binary: str, env: dict) -> tuple[Server, str]:
+    """The proxy's container of a chart, with its configuration and its secret files, once its probes pass. With its hosts file."""
     pod, container = container_of(objects)
     config = next(each["data"]["config.yaml"] for each in objects if each["kind"] == "ConfigMap")
     folder = stage.work / "etc"
@@ -98,15 +101,22 @@ def chart(stage: Stage, rendered: Path, binary: str) -> None:
         for item in source.get("secret", {}).get("items", []):
             path = folder / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(ROOT_KEY if "root-key" in item["path"] else "a-secret-of-the-proxy-at-the-provider")
-    issuer = surroundings(stage)
+            path.write_text(next((value for name, value in SECRETS.items() if name in item["path"]), "a-secret-of-the-proxy-at-the-provider"))
     (folder / "config.yaml").write_text(config.replace("/etc/mcp-proxy/", f"{folder}/").replace("/run/mcp-proxy/", f"{stage.work}/"))
     hosts = stage.file("hosts", "127.0.0.1 localhost mcp-server.default.svc redis.default.svc mcp-mcp-oidc-proxy.prod.svc\n")
-    env = {"OIDC_DISCOVERY_URL": issuer, "OIDC_CLIENT_ID": "proxy", "PUBLIC_URL": PUBLIC}
     arguments = [each.replace("/etc/mcp-proxy/", f"{folder}/") for each in container["args"]]
     proxy = stage.server("proxy", *stage.with_hosts(hosts), binary, *arguments, env=env)
     probed(container, proxy, {each["name"]: each["containerPort"] for each in container["ports"]})
     step("starts with the rendered configuration and secret files, and passes its probes")
+    return proxy, hosts
+
+
+def chart(stage: Stage, rendered: Path, binary: str) -> None:
+    """The chart: its configuration, its secret files, its probes, its test, its end."""
+    objects = documents(rendered)
+    pod, container = container_of(objects)
+    env = {"OIDC_DISCOVERY_URL": surroundings(stage), "OIDC_CLIENT_ID": "proxy", "PUBLIC_URL": PUBLIC}
+    proxy, hosts = pod_of(stage, objects, binary, env)
     visited(stage)
     step("ann signs in, and the tool answers")
     test = next(each for each in objects if each["kind"] == "Pod")["spec"]["containers"][0]
@@ -126,6 +136,28 @@ def chart(stage: Stage, rendered: Path, binary: str) -> None:
     step(f"ends with 0 after {took:.0f} s of a grace period of {pod['terminationGracePeriodSeconds']} s")
 
 
+def page(stage: Stage, rendered: Path, binary: str, commands: str) -> None:
+    """The commands of a page, to a tool call. Only kubectl stands in for itself: it gives the key of the Secret."""
+    surroundings(stage)
+    pod_of(stage, documents(rendered), binary, {})
+    folder = stage.work / "bin"
+    folder.mkdir()
+    kubectl = folder / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\necho {base64.b64encode(SCRIPT_KEY.encode()).decode()}\n")
+    kubectl.chmod(0o755)
+    call = '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","arguments":{"message":"by the page"}}}'
+    script = f"""{Path(commands).read_text()}
+proxy -H "X-API-Key: $KEY" -H "Mcp-Session-Id: $SESSION" -H 'Mcp-Protocol-Version: 2025-11-25' -d '{call}'
+"""
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=stage.work, env=env, capture_output=True, text=True, timeout=60, check=False)
+    print(done.stdout + done.stderr)
+    want(done.returncode == 0 and done.stdout.startswith("401\n"), "nobody in particular is not let in")
+    for part in ('"protocolVersion":"2025-11-25"', '"tools":[', "by the page"):
+        want(part in done.stdout, f"the page's commands did not give {part}")
+    step("the page's commands give a session, the list of tools, and a tool's answer")
+
+
 if __name__ == "__main__":
     with Stage() as it:
-        {"guide": guide, "chart": chart}[sys.argv[1]](it, Path(sys.argv[2]), sys.argv[3])
+        {"guide": guide, "chart": chart, "page": page}[sys.argv[1]](it, Path(sys.argv[2]), *sys.argv[3:])
