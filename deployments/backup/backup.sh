@@ -13,7 +13,8 @@
 #   --s3                copy it there with the aws command as well; let a lifecycle rule of the bucket remove old ones
 #
 # Left out unless --include-secrets: private keys, files in secrets/ folders, environment files, and every file with
-# a secret written in it. The archive names what was left out, so that a restore can say what is missing.
+# a secret written in it. The archive names what was left out, so that a restore can say what is missing. Anything else
+# that cannot be read ends the backup.
 # The last line of the output is the path of the archive. Exit code 1: nothing was written.
 set -euo pipefail
 umask 077
@@ -37,6 +38,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+config="${config%/}"
 [ -d "$config" ] || die "there is no folder $config; name the configuration's folder with --config"
 [[ "$keep" =~ ^[0-9]+$ ]] || die "--keep takes a number"
 case "$encrypt" in
@@ -52,28 +54,45 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$output" "$work/backup/config"
 
-# is_secret FILE: by its place, its name, what is in it; and where it cannot be told, too.
-is_secret() {
+# is_secret_by_name FILE: by its place or its name; such a file is never opened.
+is_secret_by_name() {
   case "/${1#"$config"/}" in
-    */secrets/* | */credentials/* | *.key | */privkey*.pem | */root-key* | */environment | */.env | *.env | *.credential) return 0 ;;
+    */secrets/* | */credentials/* | *.key | */privkey*.pem | */root-key* | */environment | */.env | *.env | *.environment | *.credential) return 0 ;;
   esac
-  # Written in it? What cannot be read as text is left out as well.
+  return 1
+}
+# is_secret_inside FILE: by what is written in it; what is no text is left out as well.
+is_secret_inside() {
   local code=0
   python3 "$here/inline_secrets.py" "$1" >/dev/null 2>&1 || code=$?
   [ "$code" != 1 ]
 }
 
+# Folders of secrets that belong to somebody else are named and not entered, unless secrets are wanted.
+closed=()
+[ -n "$secrets" ] || closed=(-type d '(' -name secrets -o -name credentials ')' '(' ! -readable -o ! -executable ')' -printf '%p/\0' -prune -o)
+find -L "$config" "${closed[@]}" -type f -not -path '*/..*' -print0 >"$work/found" ||
+  die "not all of $config can be read by $(id -un) (see above); nothing was written"
+sort -z "$work/found" -o "$work/found"
+
 left_out=()
 while IFS= read -r -d '' file; do
   name="${file#"$config"/}"
-  if [ -z "$secrets" ] && is_secret "$file"; then
+  if [ -z "$secrets" ] && is_secret_by_name "$file"; then
+    left_out+=("$name")
+    continue
+  fi
+  # Before it is looked into: what cannot be read is no secret, it is a hole in the backup.
+  [ -r "$file" ] || die "$file cannot be read by $(id -un); nothing was written. Give its group the right to read it"
+  if [ -z "$secrets" ] && is_secret_inside "$file"; then
     left_out+=("$name")
     continue
   fi
   mkdir -p "$work/backup/config/$(dirname "$name")"
   # Symlinks (certbot, Kubernetes) are followed: what counts is what was read through them.
   cp --dereference --preserve=mode,timestamps "$file" "$work/backup/config/$name"
-done < <(find -L "$config" -type f -not -path '*/..*' -print0 | sort -z)
+done <"$work/found"
+[ -n "$(find "$work/backup/config" -type f -print -quit)" ] || [ ${#left_out[@]} != 0 ] || die "there is no file in $config; nothing was written"
 
 # The effective configuration without secrets says what was in force, whatever was left out.
 for candidate in "$config"/config.yaml "$config"/config.yml; do

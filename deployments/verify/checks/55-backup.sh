@@ -195,11 +195,43 @@ refusals() {
   before="$(find "$archives" -type f | wc -l)"
   no env REDIS_URL="redis://127.0.0.1:$(free_port)/0" "$backup/backup.sh" --config "$etc" --output "$archives" --redis
   [ "$(find "$archives" -type f | wc -l)" = "$before" ]
+  # A file or a folder that cannot be read is a hole in the backup, and no secret.
+  unreadable
   # What is in Redis is newer than the archive and stays.
   "$backup/restore.sh" "$archive" --no-config --redis | grep -q '"kept"'
   # Retention.
   for _ in 1 2 3; do "$backup/backup.sh" --config "$etc" --output "$archives" --keep 2 >/dev/null; done
   [ "$(find "$archives" -name '*.tar.gz' | wc -l)" = 2 ] && [ "$(find "$archives" -name '*.sha256' | wc -l)" = 2 ]
+}
+
+# unreadable: as somebody who is not root, with what belongs to somebody else in the folder.
+unreadable() {
+  local at="$rig/theirs" as=() kept
+  if [ "$(id -u)" = 0 ]; then as=(setpriv --reuid 65534 --regid 65534 --clear-groups); fi
+  # The scripts and the program where this user reaches them.
+  mkdir -p "$at/tools" "$at/etc/layers" "$at/etc/secrets" "$at/out"
+  cp "$backup"/*.sh "$backup"/*.py "$at/tools/"
+  printf 'version: 1\n' | tee "$at/etc/config.yaml" >"$at/etc/layers/one.yaml"
+  echo 'X=1' >"$at/etc/environment"
+  chmod 0755 "$at" "$at/tools" "$at/tools"/* "$at/etc"
+  [ ${#as[@]} = 0 ] || chown 65534:65534 "$at/out"
+  take() { "${as[@]}" env MCP_PROXY_BINARY=/bin/false "$at/tools/backup.sh" --config "$at/etc" --output "$at/out"; }
+  # What is secret by its name need not be readable.
+  chmod 0000 "$at/etc/environment" "$at/etc/secrets"
+  take >"$rig/out" 2>"$rig/told"
+  kept="$(tail -n 1 "$rig/out")"
+  tar -tzf "$kept" | grep -q 'config/layers/one.yaml'
+  tar -xOzf "$kept" backup/left-out | tr '\n' ' ' | grep -q 'environment secrets/ '
+  rm -f "$at/out"/*
+  chmod 0000 "$at/etc/config.yaml"
+  no take
+  grep -q 'config.yaml cannot be read' "$rig/out"
+  chmod 0644 "$at/etc/config.yaml"
+  chmod 0000 "$at/etc/layers"
+  no take
+  grep -q 'not all of .* can be read' "$rig/out"
+  chmod 0755 "$at/etc/layers"
+  [ -z "$(find "$at/out" -type f)" ]
 }
 
 # with_secrets RECIPIENT RESTORE-ARGUMENTS…: everything into an encrypted archive and back.
