@@ -323,6 +323,10 @@ impl Running {
 
 /// A configuration whose secrets are all known; an unknown one must never count as an empty one.
 fn complete(loaded: Loaded) -> Result<Config, StartError> {
+    if loaded.left {
+        let what = "the configuration was read without its secrets, and cannot be run";
+        return Err(StartError::Failed(what.to_owned()));
+    }
     match loaded.unread.first() {
         None => Ok(loaded.config),
         Some(unread) => Err(StartError::Unavailable(format!(
@@ -454,5 +458,27 @@ async fn keys_when_there(config: &Config, lasting: &Lasting) -> Result<KeyRing, 
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(std::time::Duration::from_secs(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn a_configuration_without_its_secrets_is_never_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, key) = (folder.path().join("c.yaml"), folder.path().join("key"));
+        std::fs::write(&key, "a-key-of-more-than-sixteen-bytes").unwrap();
+        let text = format!(
+            "version: 1\nauth: {{ api_keys: [{{ name: ci, key: {{ file: {} }} }}] }}\nbackends: [{{ name: b, upstream: 'http://127.0.0.1:9/' }}]\nroutes: [{{ path: /b, backend: b, allow: {{ any_user: true }} }}]\n",
+            key.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources::file(&file);
+        assert!(complete(load(&sources).unwrap()).is_ok());
+        let left = load(&sources.without_secrets()).unwrap();
+        assert!(matches!(complete(left), Err(StartError::Failed(_))));
     }
 }

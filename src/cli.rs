@@ -73,6 +73,10 @@ enum Command {
         /// they answer.
         #[arg(long)]
         online: bool,
+        /// Leave the secrets of variables, files and systemd credentials where they are: everything but their values is
+        /// checked. For whoever may not read them.
+        #[arg(long, conflicts_with = "online")]
+        no_secrets: bool,
     },
     /// Print the effective configuration as YAML, without secrets, each value with who set it.
     PrintConfig,
@@ -191,7 +195,12 @@ fn dispatch(cli: Cli) -> Exit {
     let sources = sources(cli.sources);
     match cli.command {
         None => serve::run(sources),
-        Some(Command::CheckConfig { format, online }) => check::run(&sources, format, online),
+        Some(Command::CheckConfig {
+            format,
+            no_secrets: true,
+            ..
+        }) => check::run(&sources.without_secrets(), format, false),
+        Some(Command::CheckConfig { format, online, .. }) => check::run(&sources, format, online),
         Some(Command::PrintConfig) => print::run(&sources),
         Some(Command::Config { what }) => generate::run(what),
         Some(Command::Healthcheck { url, timeout }) => {

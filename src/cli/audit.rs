@@ -149,7 +149,7 @@ fn options(args: &VerifyArgs) -> Result<Options, String> {
 
 /// The file that the configuration names.
 fn configured(sources: &Sources) -> Result<PathBuf, Exit> {
-    let loaded = load(sources).map_err(|problems| {
+    let loaded = load(&sources.without_secrets()).map_err(|problems| {
         out::stderr(&format!("{problems}\n"));
         Exit::Config
     })?;

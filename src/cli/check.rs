@@ -67,6 +67,11 @@ fn text(loaded: &Loaded, found: &[online::Finding]) -> String {
         names if names.is_empty() => "the environment alone".to_owned(),
         names => names.join(", "),
     };
+    let read = if loaded.left {
+        format!("{read}; secrets were not looked at")
+    } else {
+        read
+    };
     let _ = if found.iter().any(|finding| finding.error.is_some()) {
         writeln!(
             text,

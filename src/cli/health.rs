@@ -23,7 +23,7 @@ struct Target {
 pub(super) fn run(sources: &Sources, url: Option<&str>, timeout: Duration) -> Exit {
     let target = match url {
         Some(url) => parse(url),
-        None => match load(sources) {
+        None => match load(&sources.without_secrets()) {
             Ok(loaded) => of_config(&loaded.config),
             Err(problems) => {
                 out::stderr(&format!("{problems}\n"));

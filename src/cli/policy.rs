@@ -78,7 +78,7 @@ pub(super) struct Explain {
 
 pub(super) fn run(sources: &Sources, command: &PolicyCommand) -> Exit {
     let PolicyCommand::Explain(asked) = command;
-    let config = match load(sources) {
+    let config = match load(&sources.without_secrets()) {
         Ok(loaded) => loaded.config,
         Err(problems) => {
             out::stderr(&format!("{problems}\n"));

@@ -8,7 +8,7 @@ use super::{Exit, out};
 use crate::config::{KeyPath, Loaded, Sources, load};
 
 pub(super) fn run(sources: &Sources) -> Exit {
-    match load(sources) {
+    match load(&sources.without_secrets()) {
         Ok(loaded) => {
             out::stdout(&render(&loaded));
             for warning in &loaded.warnings {

@@ -124,7 +124,12 @@ async fn carry_out(sources: &Sources, command: &SessionsCommand) -> Result<Value
     {
         return ask(admin, &question).await;
     }
-    let loaded = load(sources).map_err(|problems| Failed::Config(problems.to_string()))?;
+    let loaded = if place.direct {
+        load(sources)
+    } else {
+        load(&sources.without_secrets())
+    };
+    let loaded = loaded.map_err(|problems| Failed::Config(problems.to_string()))?;
     // Only the store's own credentials and keys are needed, and only without the running proxy.
     let loaded = if place.direct && !loaded.unread.is_empty() {
         app::load_once(sources).await.map_err(|error| match error {

@@ -36,6 +36,9 @@ pub struct Sources {
     pub checks: Vec<Check>,
     /// Secrets of other systems that were fetched. Reading asks nobody.
     pub remote: Arc<RemoteValues>,
+    /// Reads no secret of a variable, a file or a credential: for questions that need none, asked by somebody who may
+    /// not read them. What comes of it cannot be run.
+    pub leave_secrets: bool,
 }
 
 /// A rule of another module: what is wrong, as key path and message.
@@ -53,6 +56,15 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
+    /// The same, without looking at secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        Self {
+            leave_secrets: true,
+            ..self.clone()
+        }
+    }
+
     /// The sources of this process: the given files or the usual places, and the process's environment.
     pub fn of_process(files: Vec<PathBuf>) -> Self {
         let env = std::env::vars_os()
@@ -93,6 +105,8 @@ pub struct Loaded {
     pub remote: BTreeSet<Remote>,
     /// Those of them that are not known yet. Rules about them were not checked, and it cannot be run.
     pub unread: BTreeSet<Remote>,
+    /// Whether further ones were left where they are ([`Sources::leave_secrets`]); the same holds for it.
+    pub left: bool,
 }
 
 /// Loads and checks the configuration.
@@ -109,9 +123,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         env,
         given,
         values: RemoteValues::clone(&sources.remote),
+        leave: sources.leave_secrets,
         ..Lookup::default()
     };
-    let (decoded, needed) = lookup::with(lookup, || decode::decode(&mut layers, &mut problems));
+    let (decoded, taken) = lookup::with(lookup, || decode::decode(&mut layers, &mut problems));
+    let needed = taken.needed;
     if let Some(config) = &decoded.config {
         let mut found = check::run(
             config,
@@ -146,6 +162,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
                 .cloned()
                 .collect(),
             remote: needed,
+            left: taken.left,
         }),
         (Some(problems), _) => Err(problems),
         (None, None) => Err(Problems::one(Problem {
@@ -291,7 +308,7 @@ pub(crate) fn is_right(text: &str) -> bool {
     let (mut problems, mut warnings, mut layers) = (Vec::new(), Vec::new(), Layers::new());
     let env = BTreeMap::new();
     take_in(&Arc::default(), text, &env, &mut layers, &mut problems);
-    let (decoded, needed) = lookup::with(Lookup::default(), || {
+    let (decoded, taken) = lookup::with(Lookup::default(), || {
         decode::decode(&mut layers, &mut problems)
     });
     let found = decoded.config.map(|config| {
@@ -299,7 +316,7 @@ pub(crate) fn is_right(text: &str) -> bool {
             &config,
             &decoded.left_out,
             &layers.origins,
-            &needed,
+            &taken.needed,
             &mut warnings,
         )
     });

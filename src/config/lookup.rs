@@ -15,6 +15,19 @@ pub(super) struct Lookup {
     pub(super) values: RemoteValues,
     /// What was asked for, known or not.
     pub(super) needed: Needed,
+    /// Leaves secrets of variables, files and credentials where they are.
+    pub(super) leave: bool,
+    /// Whether one was left.
+    pub(super) left: bool,
+}
+
+/// What a configuration takes from elsewhere.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// The secrets of other systems.
+    pub(super) needed: Needed,
+    /// Whether a secret was left where it is.
+    pub(super) left: bool,
 }
 
 /// What a variable holds.
@@ -29,8 +42,8 @@ thread_local! {
     static CURRENT: RefCell<Option<Lookup>> = const { RefCell::new(None) };
 }
 
-/// Reads with this lookup in place of the process's environment; gives what was needed too.
-pub(super) fn with<T>(lookup: Lookup, read: impl FnOnce() -> T) -> (T, Needed) {
+/// Reads with this lookup in place of the process's environment; gives what was taken too.
+pub(super) fn with<T>(lookup: Lookup, read: impl FnOnce() -> T) -> (T, Taken) {
     struct Restore(Option<Lookup>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -39,11 +52,26 @@ pub(super) fn with<T>(lookup: Lookup, read: impl FnOnce() -> T) -> (T, Needed) {
     }
     let _restore = Restore(CURRENT.with(|current| current.replace(Some(lookup))));
     let read = read();
-    let needed = CURRENT.with(|current| {
+    let taken = CURRENT.with(|current| {
         let mut current = current.borrow_mut();
-        current.as_mut().map(|now| std::mem::take(&mut now.needed))
+        current.as_mut().map(|now| Taken {
+            needed: std::mem::take(&mut now.needed),
+            left: now.left,
+        })
     });
-    (read, needed.unwrap_or_default())
+    (read, taken.unwrap_or_default())
+}
+
+/// Whether a secret is left where it is. Notes that it was.
+pub(super) fn leaves() -> bool {
+    CURRENT.with(|current| {
+        let mut current = current.borrow_mut();
+        let Some(lookup) = current.as_mut() else {
+            return false;
+        };
+        lookup.left |= lookup.leave;
+        lookup.leave
+    })
 }
 
 /// What a variable holds; `None` when it is not set.

@@ -14,12 +14,12 @@ use crate::secret::Secret;
 
 /// A secret and where it came from. In the file: the text itself, `{ env: NAME }`, `{ file: PATH }` or
 /// `{ credential: NAME }` (one trailing newline is trimmed), or what another system keeps (`{ vault: … }`, `{ aws_secret: … }`, `{ aws_parameter: … }`).
-/// It is resolved while the configuration is read, so a missing variable or file is reported with its key; what another
-/// system keeps is unknown until somebody fetched it.
+/// It is resolved while the configuration is read, so a missing variable or file is reported with its key, unless
+/// [`Sources::leave_secrets`](super::Sources) leaves it; what another system keeps is unknown until somebody fetched it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
     source: SecretSource,
-    /// Empty while unknown. A configuration with unknown secrets is never run: [`Loaded::unread`](super::Loaded).
+    /// Empty while unknown. A configuration with unknown secrets is never run: [`Loaded::unread`](super::Loaded), [`Loaded::left`](super::Loaded).
     secret: Secret,
 }
 
@@ -77,6 +77,14 @@ impl SecretRef {
                 not_empty(read_secret(&file, "credential")?, &file)
             }
             _ => Ok(self.secret.clone()),
+        }
+    }
+
+    /// One that nobody looked at.
+    fn left(source: SecretSource) -> Self {
+        Self {
+            source,
+            secret: Secret::new(""),
         }
     }
 
@@ -177,6 +185,9 @@ impl<'de> Deserialize<'de> for SecretRef {
         let (source, text) = match Form::deserialize(deserializer)? {
             Form::Inline(text) => (SecretSource::Inline, text),
             Form::Env(EnvForm { env }) => match lookup::env(&env) {
+                Some(Found::Text(_)) | None if lookup::leaves() => {
+                    return Ok(Self::left(SecretSource::Env(env)));
+                }
                 Some(Found::Text(text)) => (SecretSource::Env(env), text),
                 Some(Found::Remote(found)) => return remote(found),
                 None => {
@@ -186,10 +197,18 @@ impl<'de> Deserialize<'de> for SecretRef {
                 }
             },
             Form::File(FileForm { file }) => {
+                if lookup::leaves() {
+                    return Ok(Self::left(SecretSource::File(file)));
+                }
                 let text = read_secret(&file, "secret file").map_err(de::Error::custom)?;
                 (SecretSource::File(file), text)
             }
             Form::Credential(CredentialForm { credential }) => {
+                if lookup::leaves() {
+                    // Where it would be is no secret.
+                    credential_file(Some("."), &credential).map_err(de::Error::custom)?;
+                    return Ok(Self::left(SecretSource::Credential(credential)));
+                }
                 let text = credential_now(&credential)
                     .and_then(|file| read_secret(&file, "credential"))
                     .map_err(de::Error::custom)?;

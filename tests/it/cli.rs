@@ -357,3 +357,59 @@ fn a_refused_password_is_told_as_such() {
     assert!(error.contains("refused the password"), "{error}");
     assert!(!stdout(&output).contains("hunter2"));
 }
+
+/// Whoever asks may not read what the service may.
+#[test]
+fn questions_that_need_no_secret_read_none() {
+    let program = Program::new();
+    program.file(
+        "config.yaml",
+        "version: 1
+public_url: https://mcp.example.com
+secret_keys: [{ credential: root-key }]
+oidc: { issuer: https://login.example.com, client_id: p, client_secret: { env: NOT_SET_HERE } }
+admin: { address: unix:/nowhere/admin.sock }
+auth: { api_keys: [{ name: ci, key: { file: /nowhere/key }, groups: [bots] }] }
+backends: [{ name: b, upstream: \"http://127.0.0.1:9/\" }]
+routes: [{ path: /b, name: r, backend: b, allow: { groups: [bots] } }]
+",
+    );
+    for needs in [&["check-config"][..], &[]] {
+        let output = program.run(needs);
+        assert_eq!(code(&output), 78, "{needs:?}");
+        let said = stdout(&output) + &stderr(&output);
+        for missing in ["root-key", "NOT_SET_HERE", "/nowhere/key"] {
+            assert!(said.contains(missing), "{said}");
+        }
+    }
+    let output = program.run(&["check-config", "--no-secrets"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).contains("secrets were not looked at"));
+    let output = program.run(&["print-config"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for shown in [
+        "credential: root-key",
+        "env: NOT_SET_HERE",
+        "file: /nowhere/key",
+    ] {
+        assert!(stdout(&output).contains(shown), "{}", stdout(&output));
+    }
+    let explain = ["policy", "explain", "--route", "r", "--tool", "x"];
+    let output = program.run(&[&explain[..], &["--api-key", "ci"]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    // The issuer is that of the configuration; only the proxy itself is not there.
+    for what in ["list", "revoke"] {
+        let output = program.run(&["sessions", what, "--subject", "ann"]);
+        assert_eq!(code(&output), 69, "{}", stderr(&output));
+        assert!(stderr(&output).contains("/nowhere/admin.sock"));
+    }
+    let output = program.run(&["sessions", "list", "--subject", "ann", "--direct"]);
+    assert_eq!(code(&output), 78, "Redis needs its password");
+    program.file(
+        "config.yaml",
+        "version: 1\nsecret_keys: [{ credential: a/b }]\n",
+    );
+    let output = program.run(&["check-config", "--no-secrets"]);
+    assert_eq!(code(&output), 78);
+    assert!(stdout(&output).contains("is not the name of a credential"));
+}
