@@ -101,6 +101,26 @@ put_unit() {
   mv -f "$2.new.$$" "$2"
 }
 
+# What was in the prefix, to be put back when what takes its place does not come up.
+keep_old() {
+  old=''
+  kept=$(mktemp -d)
+  trap 'rm -rf "$kept"' EXIT
+  [ ! -f "$root$program" ] || { cp -p "$root$program" "$kept/program"; old=1; }
+  for unit in $units; do
+    [ ! -f "$root$lib/systemd/system/$unit" ] || cp -p "$root$lib/systemd/system/$unit" "$kept/$unit"
+  done
+}
+
+put_old_back() {
+  put 0755 "$kept/program" "$root$program"
+  for unit in $units; do
+    if [ -f "$kept/$unit" ]; then put 0644 "$kept/$unit" "$root$lib/systemd/system/$unit"
+    else rm -f "$root$lib/systemd/system/$unit"; fi
+  done
+  systemctl daemon-reload
+}
+
 find_binary() {
   if [ -z "$binary" ]; then
     for candidate in "$here/$name" "$here/../$name" "$here/../$name-linux-amd64" "$here/../target/dist/$name" "$here/../target/release/$name"; do
@@ -203,8 +223,7 @@ install_files() {
   # Whatever is wrong with the file is better found before anything is changed.
   version=$("$binary" --version 2>/dev/null) || fail "$binary does not run here (wrong processor, or its C library is newer than this system's)"
   was=$(running)
-  old=''
-  [ ! -f "$root$program" ] || { old=$root$program.old.$$; cp -p "$root$program" "$old"; }
+  keep_old
   [ "$action" = install ] || [ -n "$old" ] || fail "there is nothing in $prefix to upgrade; use install"
 
   put 0755 "$binary" "$root$program"
@@ -225,14 +244,16 @@ install_files() {
     if restart_running "$was"; then
       say "restarted: $(printf '%s' "$was" | tr '\n' ' ')"
     elif [ -n "$old" ]; then
-      mv -f "$old" "$root$program"
-      restart_running "$failed" || true
-      fail "the new program did not come up as:$failed; the old one is back in its place. See: journalctl -u $name"
+      new=$failed
+      put_old_back
+      restart_running "$was" || fail "the new program did not come up as:$new. The old one and its units are back in their place, and do not come up either as:$failed. See: journalctl -u $name"
+      fail "the new program did not come up as:$new; the old one and its units are back in their place, and run. See: journalctl -u $name"
+    else
+      fail "what ran before does not come up again as:$failed; nothing was in $prefix that could be put back. See: journalctl -u $name"
     fi
   elif [ "$action" = install ] || [ -n "$fresh" ]; then
     first_start "$program"
   fi
-  [ -z "$old" ] || rm -f "$old"
 }
 
 # Ends and forgets every unit of ours, instances too.

@@ -430,7 +430,7 @@ def rotates():
 
 
 def upgrades():
-    """upgrade keeps configuration and drop-ins; a program that does not come up is taken back"""
+    """upgrade keeps configuration and drop-ins; a program that does not come up is taken back, and its units"""
     drop_in("mine.conf", "[Service]\nEnvironment=LOG_LEVEL=warn\n")
     text, key, before = CONFIG.read_text(), (ETC / "root-key").read_text(), pid()
     install("upgrade", "--binary", BINARY)
@@ -439,8 +439,15 @@ def upgrades():
     bad = Path("/tmp/bad")
     bad.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo 'mcp-oidc-proxy 9.9.9' && exit 0\nexit 1\n")
     bad.chmod(0o755)
-    said = install("upgrade", "--binary", bad, ok=False)
-    expect("is back" in said, said)
+    newer, unit = Path("/tmp/newer"), Path(show("FragmentPath"))
+    shutil.copytree(HERE / "systemd", newer)
+    with (newer / unit.name).open("a") as file:
+        file.write("# Of a newer release.\n")
+    old = unit.read_text()
+    said = run(newer / "install.sh", "upgrade", "--binary", bad, ok=False)
+    expect("are back" in said and "and run" in said, said)
+    expect(unit.read_text() == old, "the unit of the newer release is still there")
+    shutil.rmtree(newer)
     serves()
     install("upgrade", "--binary", bad, "--sha256", "0" * 64, ok=False)
     drop_in("mine.conf", None)
