@@ -58,7 +58,7 @@ fi
 
 for script in "$cloud"/*/deploy.sh "$cloud/lib.sh"; do bash -n "$script"; done
 
-quick && exit 0
+if quick; then skip "cloud/*/deploy.sh" "run with stand-ins of the clouds' tools" "not in the quick run"; exit 0; fi
 
 clouds_begin
 proof "cloud/aws-ecs/deploy.sh" "run with a stand-in for aws" deploys "$cloud/aws-ecs/deploy.sh" proxy {}
