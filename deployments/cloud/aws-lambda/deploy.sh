@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Deploys the proxy as a Lambda function, waits until it answers, and goes back to the code before when it does not.
+# Deploys the proxy as a Lambda function, waits until it answers, and goes back to the code, the template and the
+# parameters from before when it does not.
 #
 #   deployments/cloud/aws-lambda/deploy.sh --stack NAME --bucket BUCKET --zip FILE [--public-url URL] KEY=VALUE...
 #
@@ -7,8 +8,9 @@
 # that is there already keep their values. Needs the AWS CLI (version 2), signed in, and curl.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$here/../lib.sh"
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 stack='' bucket='' zip='' public='' parameters=()
 while (($#)); do
   case "$1" in
@@ -30,10 +32,7 @@ of() {
   aws cloudformation describe-stacks --stack-name "$stack" --output text \
     --query "Stacks[0].$1[?$name_of=='$2'].$value_of | [0]" 2>/dev/null | sed 's/^None$//' || true
 }
-deploy() {
-  aws cloudformation deploy --stack-name "$stack" --template-file "$here/template.yaml" \
-    --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --parameter-overrides "$@"
-}
+deploy() { stack_apply "$stack" "$here/template.yaml" "$@"; }
 # The first answer of a new function may take a few seconds.
 answers() {
   local tries
@@ -46,8 +45,10 @@ answers() {
   return 1
 }
 
-before="$(of Parameters CodeKey)"
-bucket_before="$(of Parameters CodeBucket)"
+saved="$(mktemp -d)"
+trap 'rm -rf "$saved"' EXIT
+before=''
+if stack_save "$stack" "$saved"; then before="$(sed -n 's/^CodeKey=//p' "$saved/parameters")"; fi
 key="mcp-oidc-proxy/$(sha256sum "$zip" | cut -d' ' -f1).zip"
 aws s3 cp --only-show-errors "$zip" "s3://$bucket/$key"
 
@@ -64,8 +65,10 @@ if answers "$address"; then
   exit 0
 fi
 echo "deploy.sh: https://$address/health does not answer with 200; the function's log says why: aws logs tail /aws/lambda/$stack" >&2
-if [ -n "$before" ] && [ "$before" != "$key" ]; then
-  echo "deploy.sh: going back to $before" >&2
-  deploy "CodeBucket=$bucket_before" "CodeKey=$before"
+if [ -n "$before" ]; then
+  echo "deploy.sh: going back to $before and its parameters" >&2
+  stack_restore "$stack" "$saved"
+  answers "$address" || { echo "deploy.sh: that does not answer either: look at what both need (provider, Redis, secrets)" >&2; exit 1; }
+  echo "deploy.sh: the code from before answers again" >&2
 fi
 exit 1

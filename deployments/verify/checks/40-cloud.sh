@@ -62,6 +62,35 @@ if quick; then skip "cloud/*/deploy.sh" "run with stand-ins of the clouds' tools
 
 clouds_begin
 proof "cloud/aws-ecs/deploy.sh" "run with a stand-in for aws" deploys "$cloud/aws-ecs/deploy.sh" proxy {}
+# The first deployment, before anybody knows where to point the name; then bad ones over it, with other parameters.
+first_stack() {
+  local ecs="$cloud/aws-ecs/deploy.sh" before
+  stand() { PATH="$rig/stand-ins:$PATH" "$ecs" proxy "$@"; }
+  stack() { python3 -c 'import json, sys; stack = json.load(open(sys.argv[1]))["stack"]; stack.pop("template") if len(sys.argv) == 2 else 0; print(json.dumps(stack, sort_keys=True))' "$CLOUD_STATE" "$@"; }
+  nothing() { echo '{"revisions": {}, "traffic": {}, "newest": "", "calls": []}' >"$CLOUD_STATE"; }
+  nothing
+  stand image:1 "PublicUrl=$CLOUD_NAMELESS" TargetHost=good.internal TargetPort=3000 2>&1 | tee "$rig/first"
+  grep -q "point the name of $CLOUD_NAMELESS at 127.0.0.1" "$rig/first"
+  [ "$(stack)" = "{\"parameters\": {\"Image\": \"image:1\", \"PublicUrl\": \"$CLOUD_NAMELESS\", \"TargetHost\": \"good.internal\", \"TargetPort\": \"3000\"}}" ]
+  # Template and all parameters come back, not the image alone.
+  sed -i 's/"template": "AWS/"template": "older AWS/' "$CLOUD_STATE"
+  before="$(stack with-template)"
+  [[ "$before" == *'older AWS'* ]]
+  ! stand image:bad TargetHost=wrong.internal TargetPort=1 || return 1
+  [ "$(stack with-template)" = "$before" ]
+  grep -q TargetHost=wrong.internal "$CLOUD_STATE"
+  # The same image with a parameter that makes it bad counts as a deployment too.
+  stand image:1 TargetHost=better.internal
+  [[ "$(stack)" == *better.internal* ]]
+  # There is nothing to go back to.
+  nothing
+  ! stand image:bad "PublicUrl=$CLOUD_NAMELESS" 2>"$rig/first" || return 1
+  grep -q 'the first deployment is not healthy' "$rig/first"
+  sed -i 's/"stack": {/"stack": {"status": "ROLLBACK_COMPLETE", /' "$CLOUD_STATE"
+  ! stand image:1 2>"$rig/first" || return 1
+  grep -q 'delete-stack --stack-name proxy' "$rig/first"
+}
+proof "cloud/aws-ecs/deploy.sh" "first deployment; parameters go back" first_stack
 proof "cloud/gcp-cloud-run/deploy.sh" "run with a stand-in for gcloud" deploys "$cloud/gcp-cloud-run/deploy.sh" proxy europe-west3 {}
 proof "cloud/azure/deploy.sh" "run with a stand-in for az" deploys "$cloud/azure/deploy.sh" proxy group {}
 proof "cloud/heroku/deploy.sh" "run with stand-ins for heroku and its git" deploys "$cloud/heroku/deploy.sh" proxy HEAD

@@ -46,13 +46,18 @@ case "$1 $2" in
     declare -A all
     while IFS='=' read -r name value; do all[$name]="$value"; done <"$STUB_STATE"
     [ -n "${all[PublicUrl]:-}" ] || all[PublicUrl]=https://not-known-yet.invalid
-    while [ "$1" != --parameter-overrides ]; do shift; done
+    while [ "$1" != --parameter-overrides ]; do
+      if [ "$1" = --template-file ]; then echo "the last template: $(head -n 1 "$2")" >>"$STUB_LOG"; fi
+      shift
+    done
     shift
     for each; do all[${each%%=*}]="${each#*=}"; done
     for name in "${!all[@]}"; do printf '%s=%s\n' "$name" "${all[$name]}"; done >"$STUB_STATE.new"
     mv "$STUB_STATE.new" "$STUB_STATE" ;;
+  'cloudformation get-template') echo 'Description: of before' ;;
   'cloudformation describe-stacks')
     test -s "$STUB_STATE"
+    if [[ "$*" == *'Parameters[].['* ]]; then sed 's/=/\t/' "$STUB_STATE"; exit 0; fi
     name="$(grep -o "Key=='[A-Za-z]*'" <<<"$*" | cut -d"'" -f2)"
     if [ "$name" = Address ]; then echo abc.lambda-url.eu-west-1.on.aws; else sed -n "s/^$name=//p" "$STUB_STATE"; fi ;;
   *) exit 64 ;;
@@ -78,9 +83,15 @@ deploys() {
   deploy 200 "$stage/one.zip" OidcClientId=mcp | grep -F 'https://abc.lambda-url.eu-west-1.on.aws/oauth2/callback'
   test "$(grep -c 'cloudformation deploy' "$stage/log")" = 2
   grep -qx 'PublicUrl=https://abc.lambda-url.eu-west-1.on.aws' "$stage/state"
-  # One that does not answer goes back to the code before.
-  if deploy 502 "$stage/two.zip"; then echo 'this should have failed'; return 1; fi
+  # One that does not answer goes back to the code, the template and the parameters from before.
+  sort "$stage/state" >"$stage/state.before"
+  if deploy 502 "$stage/two.zip" OidcClientId=other TargetHost=10.9.9.9; then echo 'this should have failed'; return 1; fi
   grep -qx "CodeKey=mcp-oidc-proxy/$one.zip" "$stage/state"
+  sort "$stage/state" | diff "$stage/state.before" - | grep -v '^> TargetHost=' | { ! grep '^[<>]'; }
+  grep -qx 'OidcClientId=mcp' "$stage/state"
+  grep -x 'the last template: Description: of before' "$stage/log" | tail -n 1
+  # So does one with the same code and a parameter that is wrong.
+  if deploy 502 "$stage/one.zip" OidcClientId=other; then echo 'this should have failed'; return 1; fi
   grep -qx 'OidcClientId=mcp' "$stage/state"
   # An address of one's own is kept.
   rm -f "$stage/state"

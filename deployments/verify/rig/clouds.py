@@ -2,7 +2,8 @@
 """Stands in for the command line tools of clouds, so that deploy scripts can be run: linked under the names aws, gcloud,
 az, heroku, git, helm, docker and systemctl, it keeps what they would have changed in the file CLOUD_STATE.
 
-An image with `bad` in its name is never ready; one with `late` stops being ready when it gets traffic.
+An image with `bad` in its name is never ready; one with `late` stops being ready when it gets traffic. A state without
+revisions is one before the first deployment.
 
   clouds.py serve PUBLIC_PORT CANDIDATE_PORT CERTIFICATE KEY    answers /ready for what has traffic, and for what is newest
 """
@@ -18,7 +19,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STATE = os.environ["CLOUD_STATE"]
-EMPTY = {"revisions": {"1": "image:1"}, "traffic": {"1": 100}, "newest": "1", "calls": []}
+EMPTY = {"revisions": {"1": "image:1"}, "traffic": {"1": 100}, "newest": "1", "calls": [],
+         "stack": {"template": "of before", "parameters": {"Image": "image:1"}}}
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def serve(public: str, candidate: str, certificate: str, key: str):
             with state() as now:
                 if self.server.server_port == int(public):
                     images = [now["revisions"][name] for name, share in now["traffic"].items() if share]
-                    bad = any("bad" in image or "late" in image for image in images)
+                    bad = not images or any("bad" in image or "late" in image for image in images)
                 else:
                     bad = "bad" in now["revisions"][now["newest"]]
             self.send_response(503 if bad else 200)
@@ -64,6 +66,38 @@ def add(now, image: str, traffic: bool):
         now["traffic"] = {name: 100}
 
 
+def cloudformation(now, words, line: str, public: str) -> int:
+    """One stack. Parameters that a deployment does not name stay what they are."""
+    stack = now.get("stack")
+    if line.startswith("ecs wait"):
+        return 0
+    if line.startswith("cloudformation deploy"):
+        stack = now.setdefault("stack", {"parameters": {}})
+        stack["parameters"] |= dict(word.split("=", 1) for word in words[words.index("--parameter-overrides") + 1:])
+        with open(after(words, "--template-file"), encoding="utf-8") as file:
+            stack["template"] = file.read().removesuffix("\n")
+        add(now, stack["parameters"]["Image"], True)
+    elif stack is None:
+        print("Stack with id proxy does not exist", file=sys.stderr)
+        return 254
+    elif line.startswith("cloudformation get-template"):
+        print(stack["template"])
+    elif "StackStatus" in line:
+        print(stack.get("status", "UPDATE_COMPLETE"))
+    elif "Parameters[]" in line:
+        for name, value in stack["parameters"].items():
+            print(f"{name}\t{value}")
+    elif "ParameterKey=='PublicUrl'" in line:
+        print(stack["parameters"].get("PublicUrl", public))
+    elif "OutputKey=='BalancerName'" in line:
+        print("127.0.0.1")
+    elif "OutputKey" in line:
+        print("name")
+    else:
+        raise NotImplementedError(line)
+    return 0
+
+
 def after(words, flag):
     return words[words.index(flag) + 1] if flag in words else ""
 
@@ -73,17 +107,9 @@ def main(tool: str, words: list[str]) -> int:
     line = " ".join(words)
     with state() as now:
         now["calls"].append(f"{tool} {line}")
-        serving = next(name for name, share in now["traffic"].items() if share)
+        serving = next((name for name, share in now["traffic"].items() if share), None)
         if tool == "aws":
-            if line.startswith("cloudformation deploy"):
-                image = next(word for word in words if word.startswith("Image=")).removeprefix("Image=")
-                add(now, image, True)
-            elif "ParameterKey=='Image'" in line:
-                print(now["revisions"][serving])
-            elif "ParameterKey=='PublicUrl'" in line:
-                print(public)
-            elif "OutputKey" in line:
-                print("name")
+            return cloudformation(now, words, line, public)
         elif tool == "gcloud":
             if " deploy " in line:
                 assert "--no-traffic" in words

@@ -6,10 +6,12 @@
 clouds_begin() {
   local public candidate tool
   public="$(free_port)" candidate="$(free_port)"
-  certificate "$rig/clouds" localhost
+  certificate "$rig/clouds" localhost mcp.invalid
   REAL_GIT="$(command -v git)"
   export REAL_GIT CLOUD_STATE="$rig/state.json" CLOUD_PUBLIC="https://localhost:$public" CLOUD_CANDIDATE="https://localhost:$candidate"
-  export HEALTH_CA="$rig/ca.pem" HEALTH_TRIES=2 HEALTH_PAUSE=0 no_proxy=localhost
+  # The public address under a name that does not resolve.
+  export CLOUD_NAMELESS="https://mcp.invalid:$public"
+  export HEALTH_CA="$rig/ca.pem" HEALTH_TRIES=2 HEALTH_PAUSE=0 no_proxy=localhost,mcp.invalid
   export CLOUD_BINARY="$rig/host/bin/mcp-oidc-proxy"
   start clouds python3 "$VERIFY_ROOT/deployments/verify/rig/clouds.py" serve "$public" "$candidate" \
     "$rig/clouds/fullchain.pem" "$rig/clouds/privkey.pem"

@@ -44,9 +44,10 @@ until_ok() {
   done
 }
 
-# certificate FOLDER HOST: a key and a certificate for it, signed by a CA of this check ($rig/ca.pem).
+# certificate FOLDER HOST...: a key and a certificate for it, signed by a CA of this check ($rig/ca.pem).
 certificate() {
-  local folder="$1" host="$2"
+  local folder="$1" host="$2" names
+  names="$(printf ',DNS:%s' "${@:2}")"
   mkdir -p "$folder"
   if [ ! -f "$rig/ca.pem" ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=check CA" \
@@ -56,7 +57,7 @@ certificate() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$host" \
     -keyout "$folder/privkey.pem" -out "$folder/request.pem" 2>/dev/null
   openssl x509 -req -in "$folder/request.pem" -CA "$rig/ca.pem" -CAkey "$rig/ca.key" -CAcreateserial -days 20 \
-    -extfile <(printf 'subjectAltName=DNS:%s\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n' "$host") \
+    -extfile <(printf 'subjectAltName=%s\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n' "${names#,}") \
     -out "$folder/cert.pem" 2>/dev/null
   cat "$folder/cert.pem" "$rig/ca.pem" >"$folder/fullchain.pem"
 }
