@@ -80,7 +80,7 @@ _go() {
 # binary: the path of the program to try, built when it is missing.
 binary() {
   local path="${PROXY_BINARY:-$VERIFY_ROOT/target/debug/mcp-oidc-proxy}"
-  [ -x "$path" ] || cargo build --quiet --locked >&2
+  [ -x "$path" ] || cargo build --quiet --locked --features aws >&2
   printf '%s\n' "$path"
 }
 
