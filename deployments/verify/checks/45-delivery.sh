@@ -72,19 +72,60 @@ if quick; then skip "deploy.sh compose, helm, systemd" "run with stand-ins" "not
 
 clouds_begin
 deploy="$VERIFY_ROOT/deployments/deploy.sh"
-by_compose() { deploys_versions "$deploy" compose --image image --version {} --url "$CLOUD_PUBLIC"; }
+by_compose() {
+  # A folder of its own, with an .env that other people's settings are in.
+  mkdir -p "$rig/compose"
+  cp deployments/docker/docker-compose.yml "$rig/compose/"
+  printf 'A=1\nPROXY_IMAGE=image:1\n# B\nPROXY_IMAGE_OTHER=x' >"$rig/compose/.env"
+  chmod 0640 "$rig/compose/.env"
+  deploys_versions "$deploy" compose --file "$rig/compose/docker-compose.yml" --image image --version {} --url "$CLOUD_PUBLIC"
+  # The next `docker compose up` takes what was deployed: the good one, and never one that was taken back.
+  diff "$rig/compose/.env" <(printf 'A=1\nPROXY_IMAGE=image:2\n# B\nPROXY_IMAGE_OTHER=x\n')
+  [ "$(stat -c %a "$rig/compose/.env")" = 640 ]
+  [ ! -e "$rig/compose/.env.new" ]
+}
 by_helm() { deploys_versions "$deploy" helm --version {} --url "$CLOUD_PUBLIC"; }
+# Programs that run, and tell themselves apart by their last line.
 by_systemd() {
-  mkdir -p "$rig/host/bin"
-  local version
-  for version in 1 2 bad late; do
-    printf '#!/bin/sh\n[ "$1" != --version ] || echo image:%s\n' "$version" >"$rig/host/$version"
+  local version code=0
+  export UNIT_STATE="$rig/unit" UNIT_FOLDER="$rig/unit/run" PYTHONDONTWRITEBYTECODE=1
+  mkdir -p "$rig/host/usr/bin" "$rig/host/usr/local/bin" "$UNIT_FOLDER" "$rig/unit-stand-ins"
+  ln -sf "$VERIFY_ROOT/deployments/verify/rig/systemctl.py" "$rig/unit-stand-ins/systemctl"
+  for version in 1 2 bad late refused; do
+    { cat "$(readlink -f "$(command -v sleep)")" && printf '\nimage:%s' "$version"; } >"$rig/host/$version"
     chmod +x "$rig/host/$version"
   done
-  cp "$rig/host/1" "$CLOUD_BINARY"
-  deploys_versions "$deploy" systemd --binary "$rig/host/{}" --target "$CLOUD_BINARY" --url "$CLOUD_PUBLIC"
-  [ "$("$CLOUD_BINARY" --version)" = image:2 ]
+  # Where a package puts it, and the unit starts it.
+  local program="$rig/host/usr/bin/mcp-oidc-proxy"
+  cp "$rig/host/1" "$program"
+  echo "$program --config /etc/mcp-proxy/config.yaml" >"$UNIT_STATE/command"
+  PATH="$rig/unit-stand-ins:$PATH" systemctl restart mcp-oidc-proxy
+  runs() { [ "$(tail -n 1 "/proc/$(cat "$UNIT_STATE/pid")/exe" | tr -d '\0')" = "image:$1" ] && cmp "$program" "$rig/host/$1"; }
+  put() { PATH="$rig/unit-stand-ins:$PATH" "$deploy" systemd --binary "$rig/host/$1" --url "$CLOUD_PUBLIC"; }
+  runs 1
+  put 2
+  runs 2
+  for version in bad late refused; do
+    code=0
+    put "$version" || code=$?
+    [ "$code" = 1 ]
+    runs 2
+  done
+  # A restart that leaves the old process there is no success, although all looks well.
+  touch "$UNIT_STATE/stuck"
+  code=0
+  put 1 2>"$rig/told" || code=$?
+  cat "$rig/told"
+  [ "$code" = 1 ] && grep -q 'is not .*/host/1' "$rig/told"
+  rm "$UNIT_STATE/stuck"
+  runs 2
+  [ -z "$(ls "$UNIT_FOLDER")" ]
+  # A service that is not there.
+  : >"$UNIT_STATE/command"
+  ! put 1 || return 1
 }
 proof "deploy.sh compose" "run with a stand-in for docker" by_compose
 proof "deploy.sh helm" "run with a stand-in for helm" by_helm
 proof "deploy.sh systemd" "run with a stand-in for systemctl" by_systemd
+# What runs of it ends with this check.
+cat "$rig/unit/pid" >>"$rig/pids" 2>/dev/null || true

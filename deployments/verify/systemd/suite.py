@@ -453,6 +453,110 @@ def upgrades():
     drop_in("mine.conf", None)
 
 
+def deploy(program, ok=True):
+    asked = {"HEALTH_TRIES": "3", "HEALTH_PAUSE": "1"}
+    return run(HERE / "deployments/deploy.sh", "systemd", "--binary", program, "--url", BASE, ok=ok, env={**os.environ, **asked})
+
+
+def another(name):
+    """The program with a line more: the same one, and another file."""
+    path = Path("/tmp") / name
+    path.write_bytes(BINARY.read_bytes() + f"\n{name}".encode())
+    path.chmod(0o755)
+    return path
+
+
+def runs(path):
+    return Path(f"/proc/{pid()}/exe").read_bytes() == path.read_bytes()
+
+
+def deploys():
+    """deploy.sh: secrets that only the unit has; what does not come up, or is refused, is taken back"""
+    before, text = os.readlink(f"/proc/{pid()}/exe"), CONFIG.read_text()
+    folder = ETC / "credentials"
+    folder.mkdir(mode=0o700)
+    for name, secret in (("oidc-client-secret", CLIENT_SECRET), ("root-key", (ETC / "root-key").read_text())):
+        (folder / name).write_text(secret)
+        (folder / name).chmod(0o600)
+    variables = (ETC / "environment").read_text()
+    (ETC / "environment").write_text(f"{variables}\nTHE_CLIENT_SECRET={CLIENT_SECRET}\n")
+    new, good = another("new"), text.replace("{ file: /etc/mcp-proxy/root-key }", "{ credential: root-key }")
+    good = good.replace("{ file: /etc/mcp-proxy/oidc-client-secret }", "{ env: THE_CLIENT_SECRET }")
+    expect("credential:" in good and "env: THE" in good, good)
+    CONFIG.write_text(good)
+    drop_in("credentials.conf", shipped("credentials.conf"))
+    try:
+        run(new, "--config", CONFIG, "check-config", ok=False)  # Without the unit's surroundings it cannot know.
+        said = deploy(new)
+        expect(runs(new) and f"serves from {before}" in said, said)
+        serves()
+        run("systemctl", "reload", SERVICE)  # What the unit has in /run was left alone.
+        # Refused: nothing was touched.
+        running = pid()
+        CONFIG.write_text(good + "nonsense: true\n")
+        said = deploy(another("other"), ok=False)
+        expect("nonsense" in said and "nothing was changed" in said and pid() == running and runs(new), said)
+        CONFIG.write_text(good.replace("THE_CLIENT_SECRET", "NO_SUCH_SECRET"))
+        said = deploy(another("other"), ok=False)
+        expect("NO_SUCH_SECRET" in said and pid() == running, said)
+        CONFIG.write_text(good)
+        # Accepts the configuration, and does not come up.
+        bad = Path("/tmp/bad")
+        bad.write_text("#!/bin/sh\ncase \"$*\" in *check-config | *--version) exit 0 ;; esac\nexit 1\n")
+        bad.chmod(0o755)
+        said = deploy(bad, ok=False)
+        expect("the one before serves again" in said and runs(new), said)
+        serves()
+        expect(not list(Path("/run/systemd/system").glob("*-check*")), "the question's unit is still there")
+    finally:
+        CONFIG.write_text(text)
+        (ETC / "environment").write_text(variables)
+        drop_in("credentials.conf", None)
+        shutil.rmtree(folder)
+        deploy(BINARY)
+        Path(f"{before}.before").unlink(missing_ok=True)
+
+
+def backs_up():
+    """the backup's service: a whole archive from its sandbox, and none when a folder cannot be read"""
+    place, units, private = Path("/usr/local/lib/mcp-oidc-proxy"), Path("/etc/systemd/system"), Path("/var/lib/private")
+    name, there, had = "mcp-oidc-proxy-backup.service", place.exists(), private.exists()
+    # As docs/backup.md says.
+    run("bash", "-euc", "install -d /usr/local/lib/mcp-oidc-proxy/backup && install -m 0755 deployments/backup/*.sh deployments/backup/*.py "
+        "/usr/local/lib/mcp-oidc-proxy/backup/ && install -m 0644 deployments/backup/systemd/* /etc/systemd/system/ && systemctl daemon-reload",
+        cwd=HERE)
+    configure(TIMES)  # The other one has a secret written in it, and would be left out.
+    try:
+        run("systemctl", "start", name)
+        expect(show("Result", name) == "success", journal(name))
+        archives = sorted(Path("/var/lib/mcp-proxy-backup").glob("*.tar.gz"))
+        expect(len(archives) == 1 and archives[0].stat().st_mode & 0o777 == 0o600, f"{archives}: {journal(name)}")
+        run(HERE / "deployments/backup/restore.sh", archives[0], "--check")
+        held = run("tar", "-tzf", archives[0]).split()
+        for wanted in ("backup/config/config.yaml", "backup/effective-config.yaml", "backup/manifest.json"):
+            expect(wanted in held, f"{wanted} is not among {held}")
+        expect(not [path for path in held if path.endswith(("root-key", "environment"))], f"secrets: {held}")
+        left = run("tar", "-xOzf", archives[0], "backup/left-out").split()
+        expect({"root-key", "environment"} <= set(left), f"left out: {left}")
+        (ETC / "layers").mkdir(mode=0o700)
+        run("systemctl", "start", name, ok=False)
+        expect("not all of /etc/mcp-proxy can be read" in journal(name), journal(name))
+        expect(len(list(Path("/var/lib/mcp-proxy-backup").glob("*.tar.gz"))) == 1, "it wrote an archive")
+    finally:
+        configure()
+        run("systemctl", "reset-failed", name, ok=None)
+        for unit in units.glob("mcp-oidc-proxy-backup.*"):
+            unit.unlink()
+        run("systemctl", "daemon-reload")
+        shutil.rmtree(ETC / "layers", ignore_errors=True)
+        shutil.rmtree(place / "backup" if there else place)
+        Path("/var/lib/mcp-proxy-backup").unlink(missing_ok=True)
+        shutil.rmtree(private / "mcp-proxy-backup", ignore_errors=True)
+        if not had and private.exists() and not list(private.iterdir()):
+            private.rmdir()
+    return f"{len(held)} files"
+
+
 def newcomer():
     """docs/install/systemd.md as printed, up to a tool call"""
     install("uninstall", "--purge")
@@ -514,6 +618,12 @@ def package(before, path):
     seen = CONFIG.stat()
     expect((seen.st_uid, seen.st_gid) == (0, pwd.getpwnam("mcp-proxy").pw_gid), f"{seen}")
     serves()
+    # Where the package put it, and not beside it.
+    new = another("deployed")
+    deploy(new)
+    expect(runs(new) and os.readlink(f"/proc/{pid()}/exe") == "/usr/bin/mcp-oidc-proxy", "another program runs")
+    expect(not Path("/usr/local/bin/mcp-oidc-proxy").exists(), "there are two of them")
+    Path("/usr/bin/mcp-oidc-proxy.before").unlink()
     run("dpkg", "--remove", "mcp-oidc-proxy")
     expect(CONFIG.exists() and show("LoadState") != "loaded", "the configuration is gone, or the unit is not")
     run("dpkg", "--install", str(path))
@@ -536,7 +646,7 @@ def main():
     before = files()
     wanted = [installs, installs_again, wrong_configuration, starts, configuration_is_safe, logs_in, reloads, reload_refused,
               watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, instance, rotates,
-              upgrades, newcomer, lambda: uninstalls(before)]
+              upgrades, deploys, backs_up, newcomer, lambda: uninstalls(before)]
     wanted[-1].__doc__, wanted[-1].__name__ = uninstalls.__doc__, "uninstalls"
     for deb in HERE.glob("*.deb"):
         wanted.append(lambda deb=deb: package(before, deb))
