@@ -3,7 +3,7 @@
 
     helm/generate.py [--check]
 
-- values.schema.json: the schema of `config` is that of the product (docs/config.schema.json).
+- values.schema.json: the schema of `config` is that of the product (docs/config.schema.json), thresholds are those of the rules.
 - files/: the rules and dashboards of deployments/monitoring.
 - README.md: the table of values, from the comments in values.yaml.
 """
@@ -49,6 +49,14 @@ def schema() -> str:
     # With secrets.clientSecret and sessionStorage, these sections are completed by the chart.
     definitions["config"] = product
     values["definitions"] = definitions
+    # Every threshold that there is, and no other.
+    rule = values["properties"]["metrics"]["properties"]["prometheusRule"]["properties"]
+    levels = {}
+    text = (MONITORING / "rules" / "thresholds.yml").read_text()
+    for of, level in re.findall(r"labels: \{ of: (\w+), level: (\w+)", text):
+        levels.setdefault(of, {})[level] = {"type": "number"}
+    closed = {"type": "object", "additionalProperties": False}
+    rule["thresholds"] = {**closed, "properties": {of: {**closed, "properties": each} for of, each in levels.items()}}
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 

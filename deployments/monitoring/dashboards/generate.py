@@ -18,7 +18,7 @@ NAMES = {"sel": SEL, "route": SEL + ',route=~"$route"', "backend": SEL + ',backe
 OK, WARN, BAD = "green", "orange", "red"
 # Marks on a scale: what is below the first is fine. The figures are those of rules/thresholds.yml.
 ERRORS, SECONDS = [(0.02, WARN), (0.05, BAD)], [(3, WARN), (5, BAD)]
-HITS, MEMORY = [(0.4, WARN), (0.6, OK)], [(400e6, WARN), (512e6, BAD)]
+HITS, MEMORY = [(0.4, WARN), (0.6, OK)], [(0.8 * 2**28, WARN), (0.95 * 2**28, BAD)]
 UP = [(1, OK)]
 
 

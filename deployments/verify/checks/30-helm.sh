@@ -31,7 +31,8 @@ proof "Helm chart, $count cases" "helm lint --strict" lint
 closed() {
   local value
   for value in nosuch=1 image.nosuch=1 service.nosuch=1 sessionStorage.redis.nosuch=1 secrets.nosuch.value=x \
-    secrets.clientSecret.nosuch=1 config.nosuch=1 config.oidc.nosuch=1 metrics.podMonitor.nosuch=1; do
+    secrets.clientSecret.nosuch=1 config.nosuch=1 config.oidc.nosuch=1 metrics.podMonitor.nosuch=1 \
+    metrics.prometheusRule.thresholds.nosuch.warning=1 metrics.prometheusRule.thresholds.memory_bytes.nosuch=1; do
     if "$helm" template x "$CHART" --values "$CHART/ci/minimal-values.yaml" --set "$value" >"$scratch/closed" 2>&1; then
       echo "$value was accepted"
       return 1
