@@ -12,6 +12,8 @@ if ! python="$(yaml_python)"; then
   exit 0
 fi
 
+proof "docs: Compose services, containers, -n of kubectl" "compared with what there is" "$python" -B "$here/lint.py" names
+
 # The chart with all its cases, with the values of the page over them.
 closed_by_helm() {
   local case name
