@@ -39,6 +39,25 @@ app.kubernetes.io/component: proxy
 {{- end -}}
 {{- end -}}
 
+{{/*
+What finds all pods that serve, whoever made them: a canary controller copies the Deployment and gives the copy's pods another
+`app.kubernetes.io/name`, so that name is not asked for. The label of our own keeps two of these charts in one release apart.
+*/}}
+{{- define "mcp-oidc-proxy.podLabels" -}}
+{{- if ne .Values.mode "sidecar" -}}
+mcp-oidc-proxy/pods-of: {{ include "mcp-oidc-proxy.fullname" . }}
+{{- end -}}
+{{- end -}}
+{{- define "mcp-oidc-proxy.podSelector" -}}
+{{- if eq .Values.mode "sidecar" -}}
+{{- include "mcp-oidc-proxy.selectorLabels" . -}}
+{{- else -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: proxy
+{{ include "mcp-oidc-proxy.podLabels" . }}
+{{- end -}}
+{{- end -}}
+
 {{- define "mcp-oidc-proxy.labels" -}}
 {{- $labels := dict
   "app.kubernetes.io/name" (include "mcp-oidc-proxy.name" .)
