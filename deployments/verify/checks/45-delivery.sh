@@ -4,16 +4,23 @@
 # shellcheck shell=bash
 source "$VERIFY_ROOT/deployments/verify/lib.sh"
 source "$VERIFY_ROOT/deployments/verify/kube-tools.sh"
+source "$VERIFY_ROOT/deployments/verify/monitoring/tools.sh"
 source "$VERIFY_ROOT/deployments/verify/rig/rig.sh"
 source "$VERIFY_ROOT/deployments/verify/rig/clouds.sh"
 progressive="$VERIFY_ROOT/deployments/progressive"
 
 if need_go actionlint github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; then
+  proof ".github/workflows" "actionlint; not run" actionlint -shellcheck= .github/workflows/*.yml
   # With shellcheck it reads the scripts in the workflows as well.
-  need_deb shellcheck shellcheck || true
-  proof ".github/workflows" "actionlint; not run" actionlint .github/workflows/*.yml
+  if need_deb shellcheck shellcheck; then
+    proof ".github/workflows" "actionlint, shellcheck of their scripts" actionlint .github/workflows/*.yml
+  else
+    skip ".github/workflows" "actionlint, shellcheck of their scripts" "shellcheck is missing"
+  fi
 else
-  skip ".github/workflows" "actionlint" "actionlint is missing"
+  for what in "actionlint; not run" "actionlint, shellcheck of their scripts"; do
+    skip ".github/workflows" "$what" "actionlint is missing"
+  done
 fi
 # Pinned by commit with the tag behind it, no rights by default, no credentials left in the working tree.
 held_tight() {
@@ -49,17 +56,48 @@ PY
     check-jsonschema --schemafile "$progressive/flagger.schema.json" "$rig"/flagger-*.json
   }
   proof "progressive/flagger" "own schema; not run" flagger
+  # What the Canary names is what the chart makes with the values that its head and docs/upgrades.md ask for.
+  flagger_names() {
+    grep -q 'autoscaling.enabled=true' "$progressive/flagger/canary.yaml"
+    "$helm" template mcp-oidc-proxy "$CHART" --namespace mcp-system --values "$CHART/ci/minimal-values.yaml" \
+      --set autoscaling.enabled=true >"$rig/chart.yaml"
+    "$cache/venv-check-jsonschema/bin/python" - "$rig/chart.yaml" "$progressive/flagger/canary.yaml" <<'PY'
+import sys
+import ruamel.yaml
+load = lambda path: [each for each in ruamel.yaml.YAML(typ="safe").load_all(open(path, encoding="utf-8")) if each]
+made = {(each["kind"], each["metadata"]["name"]): each for each in load(sys.argv[1])}
+canary = next(each for each in load(sys.argv[2]) if each["kind"] == "Canary")
+for part in ("targetRef", "autoscalerRef"):
+    reference = canary["spec"][part]
+    assert (reference["kind"], reference["name"]) in made, f"{part}: the chart makes no {reference}"
+assert canary["metadata"]["namespace"] == "mcp-system"
+service = canary["spec"]["service"]
+for end in ("", "-primary", "-canary"):
+    assert ("Service", service["name"] + end) not in made, "the Canary's Service is the chart's"
+port = made["Deployment", canary["spec"]["targetRef"]["name"]]["spec"]["template"]["spec"]["containers"][0]["ports"]
+assert service["targetPort"] in {each["name"] for each in port}, port
+PY
+  }
+  if helm="$(helm_of 4)"; then
+    proof "progressive/flagger" "names what the chart makes" flagger_names
+  else
+    skip "progressive/flagger" "names what the chart makes" "helm is missing"
+  fi
   queries() {
     "$cache/venv-check-jsonschema/bin/python" -B "$VERIFY_ROOT/deployments/verify/delivery/queries.py" "$progressive" "$rig/queries.yml" "$VERIFY_ROOT/docs/metrics.md"
-    if have promtool; then promtool check rules "$rig/queries.yml"; fi
   }
-  if need_deb promtool prometheus; then
-    proof "progressive: queries" "promtool, catalogued metrics" queries
+  proof "progressive: queries" "catalogued metrics" queries
+  if monitoring_tools; then
+    proof "progressive: queries" "promtool" promtool check rules "$rig/queries.yml"
   else
-    proof "progressive: queries" "catalogued metrics; promtool is missing" queries
+    skip "progressive: queries" "promtool" "promtool is missing"
   fi
 else
-  skip "pipelines and progressive/flagger" "schemas" "check-jsonschema is missing"
+  for what in .github/workflows .gitlab-ci.yml .github/dependabot.yml renovate.json progressive/flagger; do
+    skip "$what" "schema" "check-jsonschema is missing"
+  done
+  skip "progressive/flagger" "names what the chart makes" "check-jsonschema is missing"
+  for what in "catalogued metrics" promtool; do skip "progressive: queries" "$what" "check-jsonschema is missing"; done
 fi
 if need_schemas; then
   argo() { validate_rendered "1.34" "$progressive"/argo/*.yaml; }

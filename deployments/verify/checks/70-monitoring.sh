@@ -47,7 +47,11 @@ scrape() {
 proof 'Grafana dashboards' 'as their script writes them' python3 "$home/dashboards/generate.py" --check
 
 if python="$(yaml_python)"; then
-  have yamllint && proof 'monitoring files' yamllint yamllint -d '{extends: relaxed, rules: {line-length: disable}}' "$home"
+  if have yamllint; then
+    proof 'monitoring files' yamllint yamllint -d '{extends: relaxed, rules: {line-length: disable}}' "$home"
+  else
+    skip 'monitoring files' yamllint 'no yamllint'
+  fi
   proof 'Prometheus rules, Grafana dashboards' 'metrics and labels in the catalogue' "$python" -B "$here/lint.py" names
   proof 'Prometheus alerts' 'runbook pages, tests both ways' "$python" -B "$here/lint.py" alerts
   proof 'Grafana dashboards' 'units, texts, links, variables' "$python" -B "$here/lint.py" dashboards
@@ -55,7 +59,16 @@ if python="$(yaml_python)"; then
   proof 'runbooks, pages about operations' 'links' "$python" -B "$here/lint.py" docs
   proof 'log shipping (Vector)' 'schema only' "$python" -B "$here/lint.py" vector
 else
-  for what in 'Prometheus rules' 'Grafana dashboards' 'log shipping (Vector)'; do skip "$what" 'catalogue, runbooks, links' 'no PyYAML (pip install yamllint)'; done
+  # A row for each that was not proven.
+  while IFS='|' read -r what how; do skip "$what" "$how" 'no PyYAML (pip install yamllint)'; done <<'ROWS'
+monitoring files|yamllint
+Prometheus rules, Grafana dashboards|metrics and labels in the catalogue
+Prometheus alerts|runbook pages, tests both ways
+Grafana dashboards|units, texts, links, variables
+Grafana dashboards|show the whole catalogue
+runbooks, pages about operations|links
+log shipping (Vector)|schema only
+ROWS
 fi
 
 if need_pip check-jsonschema check-jsonschema==0.39.0; then
@@ -77,7 +90,18 @@ if monitoring_tools; then
     else
       skip '/metrics of the real proxy' 'promtool check metrics' 'no binary or no openssl'
     fi
+  else
+    skip 'Grafana dashboards' 'promtool parses every query' 'no PyYAML (pip install yamllint)'
+    skip '/metrics of the real proxy' 'promtool check metrics' 'no PyYAML (pip install yamllint)'
   fi
 else
-  for what in 'Prometheus rules' prometheus.yml alertmanager.yml 'Grafana dashboards'; do skip "$what" 'promtool, amtool' 'no Debian packages prometheus, prometheus-alertmanager'; done
+  while IFS='|' read -r what how; do skip "$what" "$how" 'no Debian packages prometheus, prometheus-alertmanager'; done <<'ROWS'
+Prometheus rules|promtool check rules
+Prometheus rules|promtool test rules
+prometheus.yml|promtool check config
+prometheus-kubernetes.yml|promtool, discovery schema only
+alertmanager.yml|amtool, routes by severity
+Grafana dashboards|promtool parses every query
+/metrics of the real proxy|promtool check metrics
+ROWS
 fi
