@@ -33,7 +33,39 @@ held_tight() {
     ! grep -nE '^\s+run:.*\$\{\{|^\s{10,}[a-z].*\$\{\{ *(github\.(event|head_ref|ref_name)|inputs)\.?' "$file" || return 1
   done
   ! grep -nE 'pull_request_target|workflow_run' .github/workflows/*.yml || return 1
+  # What runs in a container of somebody else's (the image that was just built is ours) is named by its digest; nothing is emulated by a privileged one.
+  ! grep -nE 'docker run' .github/workflows/*.yml .gitlab-ci.yml | grep -vE '@sha256:[0-9a-f]{64}( |$)| mcp-oidc-proxy:ci( |$)' || return 1
+  ! grep -nE 'privileged|binfmt|setup-qemu' .github/workflows/*.yml .gitlab-ci.yml || return 1
 }
+# job FILE INDENT NAME: the text of one job.
+job() { awk -v indent="$2" -v name="$3" 'index($0, indent name ":") == 1 { on = 1; print; next } on && match($0, "^" indent "[^ #]") { exit } on' "$1"; }
+# Both pipelines sign the image, the chart, and every file with the sums of all; both
+# release the same files; both deploy only what was signed, where they are told to.
+same_release() {
+  local file indent token image part
+  holds() { grep -qF -- "$2" <<<"$1" || { echo "$file lacks: $2"; return 1; }; }
+  for file in .github/workflows/release.yml .gitlab-ci.yml; do
+    indent='  ' token='id-token: write' image=image
+    [ "$file" != .gitlab-ci.yml ] || indent='' token=SIGSTORE_ID_TOKEN image=join-image
+    part="$(job "$file" "$indent" "$image")"
+    holds "$part" "$token"
+    holds "$part" 'cosign sign '
+    holds "$part" 'cosign attest '
+    holds "$part" 'imagetools create'
+    part="$(job "$file" "$indent" publish)"
+    holds "$part" "$token"
+    holds "$part" 'cosign sign-blob '
+    holds "$part" 'SHA256SUMS'
+    [ "$file" = .gitlab-ci.yml ] || part="$(job "$file" "$indent" chart)"
+    holds "$part" "$token"
+    grep -qE 'cosign sign .*charts/mcp-oidc-proxy@\$digest"' <<<"$part" || { echo "$file does not sign the chart"; return 1; }
+    for part in 'mcp-oidc-proxy-lambda-$ARCH.zip' systemd/packages/build.sh 'cargo cyclonedx'; do holds "$(cat "$file")" "$part"; done
+  done
+  for file in .github/workflows/deploy.yml .gitlab-ci.yml; do
+    for part in 'cosign verify ' '--release "$RELEASE"' '--namespace "$NAMESPACE"'; do holds "$(cat "$file")" "$part"; done
+  done
+}
+proof ".github/workflows, .gitlab-ci.yml" "sign and release the same" same_release
 proof ".github/workflows" "pins, rights, credentials" held_tight
 
 if need_pip check-jsonschema check-jsonschema==0.39.0; then
