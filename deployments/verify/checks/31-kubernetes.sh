@@ -110,7 +110,7 @@ else
     page=deployments/verify/tools/page.py
     mkdir "$scratch/page"
     (cd "$scratch/page" && bash -euo pipefail <("$VERIFY_ROOT/$page" "$VERIFY_ROOT/docs/install/helm.md" "2. Values"))
-    "$helm" template mcp-proxy "$CHART" --namespace mcp --kube-version 1.34.0 --values "$scratch/page/values.yaml" >"$scratch/page/run.yaml"
+    "$helm" template mcp-oidc-proxy "$CHART" --namespace mcp-system --kube-version 1.34.0 --values "$scratch/page/values.yaml" >"$scratch/page/run.yaml"
     "$page" docs/install/helm.md "4. A tool call" | grep -v port-forward >"$scratch/page/commands.sh"
     proof "docs/install/helm.md" "run: to a tool call" alone page "$scratch/page/run.yaml" "$proxy" "$scratch/page/commands.sh"
   fi

@@ -230,19 +230,19 @@ proof "deployments/sidecar" "applied, pods admitted and rolled out" sidecars
 
 # The commands of the page, as printed; those that ask the pods run elsewhere, for there is nobody in them here.
 newcomer() {
-  kubectl delete namespace mcp --wait
+  kubectl delete namespace mcp-system --wait --ignore-not-found
   mkdir "$work/page" "$work/bin" && ln -s "$helm4" "$work/bin/helm" && ln -s "$VERIFY_ROOT/helm" "$work/page/helm"
   deployments/verify/tools/page.py docs/install/helm.md "1. Secrets" "2. Values" "3. Install" >"$work/page/commands.sh"
   (cd "$work/page" && PATH="$work/bin:$PATH" bash -euxo pipefail commands.sh)
-  test -n "$(kubectl -n mcp get secret mcp-proxy -o jsonpath='{.data.script-key}' | base64 -d)"
-  kubectl -n mcp get service/mcp-proxy-mcp-oidc-proxy deployment/mcp-proxy-mcp-oidc-proxy
-  "$helm4" uninstall mcp-proxy --namespace mcp --wait
+  test -n "$(kubectl -n mcp-system get secret mcp-proxy -o jsonpath='{.data.script-key}' | base64 -d)"
+  kubectl -n mcp-system get service/mcp-oidc-proxy deployment/mcp-oidc-proxy
+  "$helm4" uninstall mcp-oidc-proxy --namespace mcp-system --wait
 }
 proof "docs/install/helm.md" "its commands up to helm test" newcomer
 
 manifests() {
   local overlay
-  kubectl delete namespace mcp-system --wait
+  kubectl delete namespace mcp-system --wait --ignore-not-found
   for overlay in development staging production; do
     kubectl kustomize "deployments/kubernetes/overlays/$overlay" >"$work/$overlay.yaml"
     kubectl apply --filename "$work/$overlay.yaml" 2>&1 | tee "$work/applied"
