@@ -56,6 +56,65 @@ else
   skip "environment and files of every platform" "check-config" "the binary or check-jsonschema is missing"
 fi
 
+# Secrets stand on no command line: the commands that are printed run with tools that write down how they were called.
+told_by_stdin() {
+  local tool
+  mkdir -p "$rig/told"
+  for tool in aws jq az; do
+    printf '#!/usr/bin/env bash\nprintf "%%s\\n" "%s $*" >>"%s/told/calls"\n' "$tool" "$rig" >"$rig/told/$tool"
+  done
+  echo "cat >>'$rig/told/kept'; echo >>'$rig/told/kept'; echo arn:aws:secretsmanager:x" >>"$rig/told/aws"
+  echo "exec $(command -v jq) \"\$@\"" >>"$rig/told/jq"
+  # az: what it was given, and for whom it lies there.
+  printf 'file="${@: -1}"; stat -c "%%a" "$file" "$(dirname "$file")" >>"%s"; cp "$file" "%s"; echo "$file" >"%s"; exit "${AZ_CODE:-0}"\n' \
+    "$rig/told/modes" "$rig/told/instance.yaml" "$rig/told/place" >>"$rig/told/az"
+  printf '#!/bin/sh\necho canary-root-key\n' >"$rig/told/mcp-oidc-proxy"
+  chmod +x "$rig/told"/{aws,jq,az,mcp-oidc-proxy}
+}
+none_told() { cat "$rig/told/calls" && [ -s "$rig/told/calls" ] && ! grep canary "$rig/told/calls"; }
+page="$VERIFY_ROOT/deployments/verify/tools/page.py"
+secrets_of_aws() {
+  told_by_stdin
+  printf 'canary-secret\ncanary-redis\n' | PATH="$rig/told:$PATH" bash -euo pipefail -c "$("$page" docs/cloud/aws-ecs.md Before)"
+  none_told
+  [ "$(jq -c . "$rig/told/kept")" = '{"oidc_client_secret":"canary-secret","encryption_key":"canary-root-key","redis_url":"canary-redis"}' ]
+  rm "$rig/told/kept" "$rig/told/calls"
+  printf 'canary-secret\ncanary-redis\n' | PATH="$rig/told:$PATH" bash -euo pipefail -c "$("$page" docs/cloud/aws-lambda.md Deploy | sed '/^unset/q')"
+  none_told
+  [ "$(tr '\n' ' ' <"$rig/told/kept")" = 'canary-root-key canary-secret canary-redis ' ]
+}
+instance() {
+  local name folder="$rig/instance" code got
+  told_by_stdin
+  rm -f "$rig/told"/{calls,modes}
+  mkdir -p "$folder"
+  for name in config.yaml oidc-client-secret root-key redis-password tls.crt tls.key; do echo "canary-$name" >"$folder/$name"; done
+  for code in 0 3; do
+    # Whatever the caller's own umask says.
+    got=0
+    (umask 022 && AZ_CODE=$code PATH="$rig/told:$PATH" bash -x "$cloud/azure/instance.sh" RG "$folder") 2>"$rig/told/trace" || got=$?
+    [ "$got" = "$code" ]
+    [ ! -e "$(cat "$rig/told/place")" ] && [ ! -e "$(dirname "$(cat "$rig/told/place")")" ]
+    [ "$(sort -u "$rig/told/modes" | tr '\n' ' ')" = '600 700 ' ]
+  done
+  none_told && ! grep canary- "$rig/told/trace" || return 1
+  ! grep _BASE64 "$rig/told/instance.yaml" || return 1
+  for name in config.yaml oidc-client-secret root-key redis-password tls.crt tls.key; do
+    [ "$(sed -n "s/^ *$name: //p" "$rig/told/instance.yaml" | base64 -d)" = "canary-$name" ]
+  done
+  # A folder without all of them: nothing is created.
+  rm "$folder/root-key" "$rig/told/calls"
+  ! PATH="$rig/told:$PATH" "$cloud/azure/instance.sh" RG "$folder" || return 1
+  [ ! -e "$rig/told/calls" ]
+}
+if need_deb jq jq; then
+  proof "docs/cloud/aws-{ecs,lambda}.md: secrets" "commands as printed; on no command line" secrets_of_aws
+else
+  skip "docs/cloud/aws-{ecs,lambda}.md: secrets" "commands as printed" "jq is missing"
+fi
+proof "cloud/azure/instance.sh" "run with a stand-in for az; what stays" instance
+
+bash -n "$cloud/azure/instance.sh"
 for script in "$cloud"/*/deploy.sh "$cloud/lib.sh"; do bash -n "$script"; done
 
 if quick; then skip "cloud/*/deploy.sh" "run with stand-ins of the clouds' tools" "not in the quick run"; exit 0; fi
