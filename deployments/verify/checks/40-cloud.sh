@@ -154,28 +154,47 @@ proof "cloud/gcp-cloud-run/deploy.sh" "run with a stand-in for gcloud" deploys "
 proof "cloud/azure/deploy.sh" "run with a stand-in for az" deploys "$cloud/azure/deploy.sh" proxy group {}
 proof "cloud/heroku/deploy.sh" "run with stand-ins for heroku and its git" deploys "$cloud/heroku/deploy.sh" proxy HEAD
 
+# On the host it is deployments/deploy.sh that deploys, which check 45 and the booted system of check 15 try; here, the way there.
 over_ssh() {
-  mkdir -p "$rig/host/bin"
-  for image in image:1 image:2 image:bad; do
-    printf '#!/bin/sh\n[ "$1" != --version ] || echo %s\n' "$image" >"$rig/host/$image"
-    chmod +x "$rig/host/$image"
+  local version
+  export UNIT_STATE="$rig/unit" UNIT_FOLDER="$rig/unit/run" PYTHONDONTWRITEBYTECODE=1 TMPDIR="$rig/tmp" TAMPER=''
+  mkdir -p "$rig/host" "$UNIT_FOLDER" "$TMPDIR" "$rig/hosts-own"
+  ln -sf "$VERIFY_ROOT/deployments/verify/rig/systemctl.py" "$rig/hosts-own/systemctl"
+  printf '#!/bin/sh\nexec "$@"\n' >"$rig/hosts-own/sudo"
+  # What it finds of what was sent: for whom it lies there, and whether somebody who changes it is seen.
+  cat >"$rig/hosts-own/ssh" <<'SSH'
+#!/usr/bin/env bash
+set -o pipefail
+sh -c "$2" | while read -r line; do
+  echo "$line"
+  [ -f "$line/archive" ] || continue
+  stat -c '%a' "$line" >>"$UNIT_STATE/modes"
+  [ -z "$TAMPER" ] || echo tampered >>"$line/archive"
+done
+SSH
+  chmod +x "$rig/hosts-own"/{ssh,sudo}
+  for version in 1 2 bad refused; do
+    { cat "$(readlink -f "$(command -v sleep)")" && printf '\nimage:%s' "$version"; } >"$rig/host/$version"
+    chmod +x "$rig/host/$version"
   done
-  printf '#!/bin/sh\n[ "$1" = --version ] || { echo no; exit 78; }\n' >"$rig/host/image:78" && chmod +x "$rig/host/image:78"
-  cp "$rig/host/image:1" "$rig/host/bin/mcp-oidc-proxy"
-  echo 'version: 1' >"$rig/host/config.yaml"
-  printf '#!/bin/sh\nexec "$@"\n' >"$rig/stand-ins/sudo"
-  printf '#!/bin/sh\n' >"$rig/stand-ins/journalctl"
-  printf '#!/bin/sh\nexec sh -c "$2"\n' >"$rig/stand-ins/ssh"
-  chmod +x "$rig/stand-ins"/{sudo,ssh,journalctl}
-  export LOCAL_READY="$CLOUD_PUBLIC/ready" CURL_CA_BUNDLE="$HEALTH_CA" CONFIG="$rig/host/config.yaml" TARGET="$CLOUD_BINARY"
-  put() { PATH="$rig/stand-ins:$PATH" "$cloud/vps/deploy.sh" somebody@host "$rig/host/$1"; }
-  rm -f "$CLOUD_STATE"
-  put image:2
-  [ "$("$TARGET" --version)" = image:2 ]
-  ! put image:bad || return 1
-  [ "$("$TARGET" --version)" = image:2 ] && [ "$(has_traffic)" = image:2 ]
-  # A program that does not accept the configuration never gets there.
-  ! put image:78 || return 1
-  [ "$("$TARGET" --version)" = image:2 ]
+  cp "$rig/host/1" "$rig/host/mcp-oidc-proxy"
+  echo "$rig/host/mcp-oidc-proxy --config /etc/mcp-proxy/config.yaml" >"$UNIT_STATE/command"
+  PATH="$rig/hosts-own:$PATH" systemctl restart mcp-oidc-proxy
+  put() { LOCAL_READY="$CLOUD_PUBLIC/ready" PATH="$rig/hosts-own:$PATH" "$cloud/vps/deploy.sh" somebody@host "$rig/host/$1"; }
+  put 2
+  cmp "$rig/host/mcp-oidc-proxy" "$rig/host/2"
+  for version in bad refused; do
+    ! put "$version" || return 1
+    cmp "$rig/host/mcp-oidc-proxy" "$rig/host/2"
+  done
+  ! TAMPER=1 put 1 2>"$rig/tampered" || return 1
+  grep -i 'checksum' "$rig/tampered"
+  cmp "$rig/host/mcp-oidc-proxy" "$rig/host/2"
+  [ "$(has_traffic)" = image:2 ]
+  [ "$(sort -u "$UNIT_STATE/modes")" = 700 ]
+  # Nothing is left, here or there.
+  [ -z "$(find "$TMPDIR" -mindepth 1; ls -d /run/mcp-oidc-proxy-deploy.* 2>/dev/null)" ]
 }
 proof "cloud/vps/deploy.sh" "run with a stand-in for ssh" over_ssh
+# What runs of it ends with this check.
+cat "$rig/unit/pid" >>"$rig/pids" 2>/dev/null || true
