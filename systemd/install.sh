@@ -186,11 +186,15 @@ Next:
   2. put the client's secret where it is looked for:
        install -m 0640 -g $user /dev/stdin /etc/mcp-proxy/oidc-client-secret    (paste, then Ctrl-D)
   3. $1 check-config --online
+     with secrets from /etc/mcp-proxy/environment or from credentials (drop-in credentials.conf), which only the service is given:
+       systemd-run --wait --pipe --quiet --property=User=$user --property=EnvironmentFile=-/etc/mcp-proxy/environment \\
+         --property=LoadCredential=NAME:/etc/mcp-proxy/credentials/NAME $1 --config /etc/mcp-proxy/config.yaml check-config --online
   4. systemctl enable --now $name
 TEXT
 }
 
-# Enables and starts it when its configuration is right; else says what is left to do.
+# Enables and starts it when its configuration is right; else says what is left to do. A configuration that takes secrets from
+# the unit (variables, credentials) looks unfinished here, and is started by the operator.
 first_start() {
   [ -n "$start" ] && live || return 0
   if "$1" --config /etc/mcp-proxy/config.yaml check-config >/dev/null 2>&1; then

@@ -48,7 +48,10 @@ with() {
   local folder="$stage/with/$1" drop_in
   rm -rf "$folder" && mkdir -p "$folder/mcp-oidc-proxy.service.d"
   cp "$stage"/units/mcp-oidc-proxy.* "$folder/"
-  for drop_in; do cp "systemd/drop-ins/$drop_in.conf" "$folder/mcp-oidc-proxy.service.d/"; done
+  for drop_in; do
+    # A program without a path is looked for where systemd looks; here it is elsewhere.
+    sed "s#^ExecStart=mcp-oidc-proxy#ExecStart=$installed/bin/mcp-oidc-proxy#" "systemd/drop-ins/$drop_in.conf" >"$folder/mcp-oidc-proxy.service.d/$drop_in.conf"
+  done
   printf '%s\n' "$folder/mcp-oidc-proxy.service"
 }
 exposed() { systemd-analyze security --offline=true --threshold="$1" "$2" | tail -n 1; test "${PIPESTATUS[0]}" = 0; }
@@ -69,7 +72,7 @@ if have systemd-analyze; then
     proof "systemd/$unit" "exposure at most 1.1" exposed 11 "$stage/units/$unit"
   done
   proof "systemd/drop-ins/port-443.conf" "exposure at most 1.4" exposed 14 "$(with port-443)"
-  for drop_in in port-443 credentials ip-allow-list limits journal; do
+  for drop_in in port-443 direct-tls credentials ip-allow-list limits journal; do
     proof "systemd/drop-ins/$drop_in.conf" "systemd-analyze verify ($version)" silent systemd-analyze verify "$(with "$drop_in")"
   done
   for drop_in in notify-reload:253 backoff:254; do

@@ -32,7 +32,8 @@ wanted='-rwxr-xr-x /usr/bin/mcp-oidc-proxy
 -rw------- /etc/mcp-proxy/environment
 -rw-r--r-- /etc/logrotate.d/mcp-oidc-proxy
 -rw-r--r-- /usr/share/doc/mcp-oidc-proxy/reference.yaml
--rw-r--r-- /usr/share/doc/mcp-oidc-proxy/drop-ins/port-443.conf'
+-rw-r--r-- /usr/share/doc/mcp-oidc-proxy/drop-ins/port-443.conf
+-rw-r--r-- /usr/share/doc/mcp-oidc-proxy/drop-ins/direct-tls.conf'
 contains() {
   local line
   while read -r line; do grep -qxF -- "$line" <<<"$1" || { echo "missing: $line"; printf '%s\n' "$1"; return 1; }; done <<<"$wanted"

@@ -39,9 +39,9 @@ mkdir -p "$work"/{up,work,root,verify/out,verify/deployments/verify,verify/docs/
 # Laid out as in the repository, so that the commands of the documentation work as they are printed.
 cp -r systemd "$work/verify/"
 cp -r deployments/verify/systemd "$work/verify/deployments/verify/"
-cp -r deployments/backup deployments/deploy.sh "$work/verify/deployments/"
-mkdir -p "$work/verify/deployments/cloud" && cp deployments/cloud/lib.sh "$work/verify/deployments/cloud/"
+cp -r deployments/backup deployments/cloud deployments/deploy.sh "$work/verify/deployments/"
 cp docs/install/systemd.md "$work/verify/docs/install/"
+mkdir -p "$work/verify/docs/cloud" && cp docs/cloud/vps.md "$work/verify/docs/cloud/"
 cp "$(binary)" "$work/verify/mcp-oidc-proxy"
 find "$cache/packages" -name '*.deb' -exec cp {} "$work/verify/" \; 2>/dev/null || true
 

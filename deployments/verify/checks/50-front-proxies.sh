@@ -57,8 +57,49 @@ nginx_syntax() {
   nginx -t -p "$rig/nginx" -c "$rig/nginx/nginx.conf" 2>&1 | tee "$rig/nginx.out"
   ! grep -qE '\[(warn|emerg|alert|error)\]' "$rig/nginx.out"
 }
+# The commands of the page, in a folder: nginx accepts its configuration when they say so, and not before the certificate.
+nginx_first() {
+  local root="$rig/first" commands
+  mkdir -p "$root"/{bin,conf.d,www}
+  cat >"$root/nginx.conf" <<CONF
+pid $root/pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    include tried/*.conf;
+}
+CONF
+  # certbot takes port 80 itself or goes through an nginx that runs, and leaves files.
+  cat >"$root/bin/certbot" <<STUB
+#!/usr/bin/env bash
+set -euo pipefail
+case "\$*" in
+  'certonly --standalone -d $host') [ ! -e "$root/runs" ] && mkdir -p "$root/letsencrypt" && cp -r "$rig/letsencrypt/live" "$root/letsencrypt/" ;;
+  "certonly --webroot -w $root/www/certbot -d $host --force-renewal --deploy-hook systemctl reload nginx")
+    [ -e "$root/runs" ] && [ -d "$root/www/certbot" ] && grep -q 'root /var/www/certbot;' "$root/conf.d/mcp-oidc-proxy.conf" && touch "$root/renewed" ;;
+  *) echo "certbot does not know: \$*"; exit 2 ;;
+esac
+STUB
+  printf '#!/bin/sh\ncase "$1 $2" in "stop nginx") rm -f %s ;; "start nginx") touch %s ;; *) exit 2 ;; esac\n' "$root/runs" "$root/runs" >"$root/bin/systemctl"
+  cat >"$root/bin/nginx" <<STUB
+#!/bin/sh
+mkdir -p "$root/tried" && sed 's|/etc/letsencrypt|$root/letsencrypt|; s|listen 80|listen 127.0.0.1:8081|; s|listen 443|listen 127.0.0.1:8443|; /listen \[::\]/d' \
+  "$root/conf.d/mcp-oidc-proxy.conf" >"$root/tried/site.conf"
+exec "$(command -v nginx)" -p "$root" -c "$root/nginx.conf" "\$@"
+STUB
+  chmod +x "$root/bin"/*
+  commands="$("$VERIFY_ROOT/deployments/verify/tools/page.py" docs/cloud/vps.md "Certificates for nginx" | sed "s|/etc/nginx/conf.d|$root/conf.d|; s|/var/www|$root/www|g")"
+  touch "$root/runs"
+  ! PATH="$root/bin:$PATH" bash -euo pipefail -c "$(grep -v standalone <<<"$commands")" || return 1
+  [ ! -e "$root/renewed" ]
+  touch "$root/runs"
+  PATH="$root/bin:$PATH" bash -euo pipefail -c "$commands"
+  [ -e "$root/renewed" ]
+}
 if need_deb nginx nginx-light; then
   proof "cloud/vps/nginx" "nginx -t" nginx_syntax
+  proof "docs/cloud/vps.md: nginx" "as printed, with a stand-in for certbot" nginx_first
 else
   skip "cloud/vps/nginx" "nginx -t" "nginx is missing"
 fi

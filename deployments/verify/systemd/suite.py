@@ -70,6 +70,11 @@ def shipped(name):
     return (HERE / "systemd/drop-ins" / name).read_text()
 
 
+def printed(page, chapter):
+    """The first commands of a chapter."""
+    return re.search(rf"^## {chapter}\n.*?^```sh\n(.*?)^```", (HERE / "docs" / page).read_text(), re.S | re.M)[1]
+
+
 def journal(unit=SERVICE):
     return run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
 
@@ -375,6 +380,9 @@ def credentials():
         run("systemctl", "restart", SERVICE)
         login_and_call(MCP)
         run("systemctl", "reload", SERVICE)
+        # As the page says: a shell cannot check this, systemd can.
+        run("mcp-oidc-proxy", "--config", CONFIG, "check-config", ok=False)
+        run("bash", "-euc", printed("install/systemd.md", "Checking with what the unit gives"))
         for name in ("oidc-client-secret", "root-key"):
             run("runuser", "-u", "nobody", "--", "cat", f"/run/credentials/{SERVICE}/{name}", ok=False)
             run("runuser", "-u", "mcp-proxy", "--", "cat", str(folder / name), ok=False)
@@ -398,6 +406,33 @@ def low_port():
     drop_in("check.conf", None)
     configure()
     run("systemctl", "restart", SERVICE)
+
+
+def direct_tls():
+    """docs/cloud/vps.md, direct: TLS on port 443 by a second file of configuration and the drop-ins, as printed"""
+    # What certbot leaves.
+    root, host = Path("/etc/letsencrypt"), "mcp.example.com"
+    live, archive = root / "live" / host, root / "archive" / host
+    for folder in (live, archive, root / "renewal-hooks/deploy"):
+        folder.mkdir(parents=True)
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", f"/CN={host}",
+        "-addext", f"subjectAltName=DNS:{host}", "-keyout", archive / "privkey1.pem", "-out", archive / "fullchain1.pem")
+    for name in ("privkey", "fullchain"):
+        (live / f"{name}.pem").symlink_to(f"../../archive/{host}/{name}1.pem")
+    (root / "live").chmod(0o700)
+    (root / "archive").chmod(0o700)
+    commands = printed("cloud/vps.md", "Direct, with certbot").splitlines(keepends=True)
+    expect(commands[0].startswith("certbot "), commands[0])
+    try:
+        run("bash", "-euc", "".join(commands[1:]), cwd=HERE)
+        run("curl", "-fsk", "--resolve", f"{host}:443:127.0.0.1", "-H", "Host: localhost:8080", f"https://{host}/health")
+        expect("direct-tls.yaml" in show("ExecStart"), show("ExecStart"))
+    finally:
+        for name in ("port-443.conf", "direct-tls.conf"):
+            drop_in(name, None)
+        (ETC / "direct-tls.yaml").unlink(missing_ok=True)
+        shutil.rmtree(root)
+        run("systemctl", "restart", SERVICE)
 
 
 def instance():
@@ -513,6 +548,44 @@ def deploys():
         (ETC / "environment").write_text(variables)
         drop_in("credentials.conf", None)
         shutil.rmtree(folder)
+        deploy(BINARY)
+        Path(f"{before}.before").unlink(missing_ok=True)
+
+
+def deploys_over_ssh():
+    """vps/deploy.sh: a program reaches the service, and what the service does not take stays out"""
+    before, stand_ins = os.readlink(f"/proc/{pid()}/exe"), Path("/run/stand-ins")
+    stand_ins.mkdir()
+    for name, text in (("ssh", 'exec sh -c "$2"'), ("sudo", 'exec "$@"')):
+        (stand_ins / name).write_text(f"#!/bin/sh\n{text}\n")
+        (stand_ins / name).chmod(0o755)
+    key, text = ETC / "root-key-as-credential", CONFIG.read_text()
+    key.write_text((ETC / "root-key").read_text())
+    key.chmod(0o600)
+    CONFIG.write_text(text.replace("{ file: /etc/mcp-proxy/root-key }", "{ credential: root-key }"))
+    drop_in("credentials.conf", f"[Service]\nLoadCredential=root-key:{key}\n")
+
+    def deploy_there(program, ok=True):
+        environment = {**os.environ, "PATH": f"{stand_ins}:{os.environ['PATH']}", "HEALTH_PAUSE": "1"}
+        return run(HERE / "deployments/cloud/vps/deploy.sh", "somebody@host", program, ok=ok, env=environment)
+
+    try:
+        new = another("sent")
+        deploy_there(new)
+        expect(runs(new), "the new program does not run")
+        serves()
+        refused = Path("/tmp/refused")
+        refused.write_text("#!/bin/sh\nexit 78\n")
+        refused.chmod(0o755)
+        said = deploy_there(refused, ok=False)
+        expect("does not accept" in said and runs(new), said)
+        left = list(Path("/run").glob("mcp-oidc-proxy-deploy.*")) + list(Path("/tmp").glob("tmp.*"))
+        expect(not left, f"left behind: {left}")
+    finally:
+        CONFIG.write_text(text)
+        drop_in("credentials.conf", None)
+        key.unlink()
+        shutil.rmtree(stand_ins)
         deploy(BINARY)
         Path(f"{before}.before").unlink(missing_ok=True)
 
@@ -645,8 +718,8 @@ def main():
     parts = start_parts()
     before = files()
     wanted = [installs, installs_again, wrong_configuration, starts, configuration_is_safe, logs_in, reloads, reload_refused,
-              watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, instance, rotates,
-              upgrades, deploys, backs_up, newcomer, lambda: uninstalls(before)]
+              watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, direct_tls, instance, rotates,
+              upgrades, deploys, deploys_over_ssh, backs_up, newcomer, lambda: uninstalls(before)]
     wanted[-1].__doc__, wanted[-1].__name__ = uninstalls.__doc__, "uninstalls"
     for deb in HERE.glob("*.deb"):
         wanted.append(lambda deb=deb: package(before, deb))
