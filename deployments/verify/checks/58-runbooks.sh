@@ -14,6 +14,8 @@ fi
 
 proof "docs: Compose services, containers, -n of kubectl" "compared with what there is" "$python" -B "$here/lint.py" names
 
+proof "docs/runbooks" "commands and what they print, in every section" "$python" -B "$here/lint.py" outputs
+
 # The chart with all its cases, with the values of the page over them.
 closed_by_helm() {
   local case name
