@@ -167,9 +167,17 @@ What values.schema.json can say is said there.
 {{- fail "podDisruptionBudget.minAvailable and maxUnavailable are both set: keep one" -}}
 {{- end -}}
 {{- if and (eq $v.mode "deployment") $pdb.enabled (not (kindIs "invalid" $pdb.minAvailable)) -}}
-{{- if or (eq (toString $pdb.minAvailable) "100%") (and (not (hasSuffix "%" (toString $pdb.minAvailable))) (ge (int $pdb.minAvailable) $least)) -}}
-{{- fail (printf "podDisruptionBudget.minAvailable is %v of %d pods: no node could ever be drained. Lower it" $pdb.minAvailable $least) -}}
+{{- $kept := int $pdb.minAvailable -}}
+{{- if hasSuffix "%" (toString $pdb.minAvailable) -}}
+{{- /* A part of a pod counts as a whole one: 67% of 3 is 3. The fewest pods there can be decide, for more of them leave more room. */ -}}
+{{- $kept = div (add (mul (trimSuffix "%" $pdb.minAvailable | int) $least) 99) 100 | int -}}
 {{- end -}}
+{{- if and (gt $least 0) (ge $kept $least) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable is %v, which keeps %d of %d pods: no node could ever be drained. Lower it" $pdb.minAvailable $kept $least) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.mode "deployment") $pdb.enabled (not (kindIs "invalid" $pdb.maxUnavailable)) (eq (toString $pdb.maxUnavailable | trimSuffix "%" | int) 0) -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is %v: no node could ever be drained. Raise it" $pdb.maxUnavailable) -}}
 {{- end -}}
 
 {{- /* Monitoring */ -}}
