@@ -6,6 +6,7 @@
 - values.schema.json: the schema of `config` is that of the product (docs/config.schema.json), thresholds are those of the rules.
 - files/: the rules and dashboards of deployments/monitoring.
 - README.md: the table of values, from the comments in values.yaml.
+- Chart.yaml: version and licence of the program, from Cargo.toml.
 """
 import json
 import pathlib
@@ -109,9 +110,34 @@ def readme() -> str:
     return f"{head}{begin}{table}{end}{tail}"
 
 
+def chart() -> str:
+    """Chart.yaml with the version and the licence of the program. The chart's own patch version is its own."""
+    package = (ROOT / "Cargo.toml").read_text().split("[package]\n")[1].split("\n[")[0]
+    text = (CHART / "Chart.yaml").read_text()
+    for key, pattern in (
+        ("version", r"^version: (.*)$"),
+        ("version", r"^appVersion: (.*)$"),
+        ("version", r"^      image: [^\n]*:([^:\n]*)$"),
+        ("license", r"^  artifacthub.io/license: (.*)$"),
+    ):
+        value = re.search(rf'^{key} = "([^"]+)"$', package, re.M)
+        place = re.search(pattern, text, re.M)
+        if not value or not place:
+            sys.exit(f"{key} is not in Cargo.toml, or has no place in Chart.yaml: {pattern}")
+        own = pattern.startswith("^version") and place[1].split(".")[:2] == value[1].split(".")[:2]
+        if not own:
+            text = text[: place.start(1)] + value[1] + text[place.end(1) :]
+    return text
+
+
 def main() -> int:
     check = sys.argv[1:] == ["--check"]
-    wanted = {CHART / "values.schema.json": schema(), CHART / "README.md": readme(), **copies()}
+    wanted = {
+        CHART / "values.schema.json": schema(),
+        CHART / "README.md": readme(),
+        CHART / "Chart.yaml": chart(),
+        **copies(),
+    }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     extra = [path for path in (CHART / "files").glob("*/*") if path not in wanted]
     if check:
