@@ -235,6 +235,8 @@ newcomer() {
   deployments/verify/tools/page.py docs/install/helm.md "1. Secrets" "2. Values" "3. Install" >"$work/page/commands.sh"
   (cd "$work/page" && PATH="$work/bin:$PATH" bash -euxo pipefail commands.sh)
   test -n "$(kubectl -n mcp-system get secret mcp-proxy -o jsonpath='{.data.script-key}' | base64 -d)"
+  test "$(kubectl -n mcp-system get secret mcp-proxy -o jsonpath='{.data.client-secret}' | base64 -d)" = PUT-THE-CLIENT-SECRET-HERE
+  test ! -e "$work/page/mcp-secrets"
   kubectl -n mcp-system get service/mcp-oidc-proxy deployment/mcp-oidc-proxy
   "$helm4" uninstall mcp-oidc-proxy --namespace mcp-system --wait
 }

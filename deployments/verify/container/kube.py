@@ -21,7 +21,8 @@ from stage import PARTS, Server, Stage, ask, step, until, want
 PUBLIC = "http://localhost:8080"
 ROOT_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 SCRIPT_KEY = "0123456789abcdef0123456789abcdef0123456789abcdef"
-SECRETS = {"root-key": ROOT_KEY, "script-key": SCRIPT_KEY}
+# As files that commands wrote, with an end of line.
+SECRETS = {"root-key": ROOT_KEY + "\n", "script-key": SCRIPT_KEY + "\n"}
 
 
 def documents(manifest: Path) -> list[dict]:
@@ -101,7 +102,7 @@ def pod_of(stage: Stage, objects: list[dict], binary: str, env: dict) -> tuple[S
         for item in source.get("secret", {}).get("items", []):
             path = folder / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(next((value for name, value in SECRETS.items() if name in item["path"]), "a-secret-of-the-proxy-at-the-provider"))
+            path.write_text(next((value for name, value in SECRETS.items() if name in item["path"]), "a-secret-of-the-proxy-at-the-provider\n"))
     (folder / "config.yaml").write_text(config.replace("/etc/mcp-proxy/", f"{folder}/").replace("/run/mcp-proxy/", f"{stage.work}/"))
     hosts = stage.file("hosts", "127.0.0.1 localhost mcp-server.default.svc redis.default.svc mcp-mcp-oidc-proxy.prod.svc\n")
     arguments = [each.replace("/etc/mcp-proxy/", f"{folder}/") for each in container["args"]]
@@ -143,7 +144,8 @@ def page(stage: Stage, rendered: Path, binary: str, commands: str) -> None:
     folder = stage.work / "bin"
     folder.mkdir()
     kubectl = folder / "kubectl"
-    kubectl.write_text(f"#!/bin/sh\necho {base64.b64encode(SCRIPT_KEY.encode()).decode()}\n")
+    key = base64.b64encode(SECRETS["script-key"].encode()).decode()
+    kubectl.write_text(f"#!/bin/sh\necho {key}\n")
     kubectl.chmod(0o755)
     call = '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","arguments":{"message":"by the page"}}}'
     script = f"""{Path(commands).read_text()}
