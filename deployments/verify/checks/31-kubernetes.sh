@@ -40,6 +40,35 @@ sidecar_chart() {
   validate_rendered 1.34 "$scratch/sidecar-$2"-*.yaml
   kube_python check-rendered-config.py "$proxy" "$scratch/sidecar-$2"-*.yaml
 }
+# The files of the page, in a chart beside this one.
+sidecar_page() {
+  local helm="$1" folder="$scratch/page-$2"
+  deployments/verify/tools/page.py --files "$folder/mcp-server" docs/install/sidecar.md "With a chart of yours"
+  cp -r "$CHART" "$folder/"
+  "$helm" dependency build "$folder/mcp-server"
+  "$helm" lint --strict --quiet "$folder/mcp-server"
+  "$helm" template server "$folder/mcp-server" --namespace apps --kube-version 1.34.0 >"$folder/page.yaml"
+  validate_rendered 1.34 "$folder/page.yaml"
+  kube_python check-rendered-config.py "$proxy" "$folder/page.yaml"
+  kube_python pod-security.py "$folder/page.yaml"
+  # A changed configuration replaces the pods.
+  "$helm" template server "$folder/mcp-server" --namespace apps --set mcp-oidc-proxy.config.logging.level=debug >"$folder/changed.yaml"
+  test "$(grep -c '^        checksum/config: ' "$folder/page.yaml")" = 1
+  if grep -qF "$(grep '^        checksum/config: ' "$folder/page.yaml")" "$folder/changed.yaml"; then return 1; fi
+  # What the page says of the group is so: without it the files are not readable, and the other settings are missed as well.
+  grep -v '^        fsGroup: ' "$folder/page.yaml" >"$folder/without-group.yaml"
+  grep -v '^      enableServiceLinks: ' "$folder/page.yaml" >"$folder/without-links.yaml"
+  sed '/^      securityContext:/,/^      initContainers:/{/initContainers/!d}' "$folder/page.yaml" >"$folder/without-context.yaml"
+  refused 'without an fsGroup' "$folder/without-group.yaml"
+  refused 'enableServiceLinks is not false' "$folder/without-links.yaml"
+  refused 'runAsNonRoot is not true' "$folder/without-context.yaml"
+}
+# refused WORDS FILE: the pods of this file are found wrong for that reason.
+refused() {
+  if kube_python pod-security.py "$2" 2>"$2.log"; then echo "$2: nothing wrong was found"; return 1; fi
+  grep -F "$1" "$2.log"
+}
+secure() { kube_python pod-security.py "$scratch"/*/1.34/*.yaml "$scratch"/sidecar-*.yaml deployments/sidecar/*.yaml deployments/kubernetes/guide.yaml; }
 package() {
   "$1" package "$CHART" --destination "$scratch/package"
   # What is for this repository only is not in it.
@@ -50,8 +79,10 @@ for major in 3 4; do
   version="$("$helm" version --template '{{.Version}}' 2>/dev/null || echo "$major")"
   proof "Helm chart, $count cases, Helm $version" "rendered, strict, ${VERSIONS[*]}" matrix "$helm" "$major"
   proof "deployments/sidecar/chart, Helm $version" "native and classic: strict" sidecar_chart "$helm" "$major"
+  proof "docs/install/sidecar.md, Helm $version" "its chart: strict, Pod Security, check-config" sidecar_page "$helm" "$major"
   proof "Helm chart, Helm $version" "packaged" package "$helm"
 done
+if [ -d "$scratch/4" ]; then proof "rendered chart, manifests, sidecars" "Pod Security restricted, readable files" secure; fi
 same() {
   local version
   for version in "${VERSIONS[@]}"; do
@@ -68,9 +99,10 @@ overlays() {
   done
   validate_rendered 1.30,1.37 "$scratch"/overlay-*.yaml
   kube_python check-rendered-config.py "$proxy" "$scratch"/overlay-*.yaml
+  kube_python pod-security.py "$scratch"/overlay-*.yaml
 }
 if need_kubectl; then
-  proof "deployments/kubernetes/overlays" "kustomize, strict, check-config" overlays
+  proof "deployments/kubernetes/overlays" "kustomize, strict, check-config, Pod Security" overlays
 else
   skip "deployments/kubernetes/overlays" "kustomize" "kubectl is missing"
 fi

@@ -225,6 +225,13 @@ sidecars() {
   mkdir -p "$work/chart/charts" && cp -r "$CHART" "$work/chart/charts/"
   "$helm4" install server "$work/chart" --namespace apps --wait --timeout 120s
   kubectl -n apps rollout status deployment/server --timeout=60s
+  "$helm4" uninstall server --namespace apps --wait
+  # The chart of the page, in a place as empty as a newcomer's.
+  deployments/verify/tools/page.py --files "$work/beside/mcp-server" docs/install/sidecar.md "With a chart of yours"
+  cp -r "$CHART" "$work/beside/"
+  "$helm4" dependency build "$work/beside/mcp-server"
+  "$helm4" install server "$work/beside/mcp-server" --namespace apps --wait --timeout 120s
+  kubectl -n apps rollout status deployment/mcp-server --timeout=60s
 }
 proof "deployments/sidecar" "applied, pods admitted and rolled out" sidecars
 

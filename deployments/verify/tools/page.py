@@ -4,7 +4,7 @@
 page.py PAGE CHAPTER...                  its commands
 page.py --files FOLDER PAGE CHAPTER...   writes its YAML into the files that the first line of each names
 
-The chapter with the title of the page is what stands before the first chapter.
+A chapter ends where the next one begins, whatever its rank; that of the page's title is what stands before the first.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def blocks(page: str, chapter: str, language: str) -> list[str]:
-    found = re.search(rf"^##? {re.escape(chapter)}\n(.*?)(?=^## |\Z)", page, re.S | re.M)
+    found = re.search(rf"^##?#? {re.escape(chapter)}\n(.*?)(?=^##|\Z)", page, re.S | re.M)
     if not found:
         sys.exit(f"no chapter '{chapter}'")
     texts = re.findall(rf"^```{language}\n(.*?)^```", found[1], re.S | re.M)

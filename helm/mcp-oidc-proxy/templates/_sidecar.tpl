@@ -2,7 +2,15 @@
 For the pods of other charts. The context is this chart's own, which a parent chart has as `.Subcharts`:
 
   {{- $proxy := index .Subcharts "mcp-oidc-proxy" }}
+  metadata:
+    annotations:
+      {{- include "mcp-oidc-proxy.sidecar.podAnnotations" $proxy | nindent 6 }}
   spec:
+    automountServiceAccountToken: false
+    enableServiceLinks: false
+    terminationGracePeriodSeconds: {{ include "mcp-oidc-proxy.sidecar.terminationGracePeriodSeconds" $proxy }}
+    securityContext:
+      {{- include "mcp-oidc-proxy.sidecar.podSecurityContext" $proxy | nindent 6 }}
     initContainers:
       {{- include "mcp-oidc-proxy.sidecar.initContainers" $proxy | nindent 6 }}
     containers:
@@ -44,7 +52,7 @@ is empty; with `false` it is the other way round. A whole example: deployments/s
 {{- include "mcp-oidc-proxy.grace" . -}}
 {{- end -}}
 
-{{/* The security context of the pod, for charts that have none of their own. */}}
+{{/* The security context of the pod. One of your own needs an `fsGroup` as well: the mounted files are for group and root only. */}}
 {{- define "mcp-oidc-proxy.sidecar.podSecurityContext" -}}
 {{- toYaml .Values.podSecurityContext -}}
 {{- end -}}
