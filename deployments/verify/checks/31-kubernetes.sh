@@ -101,8 +101,24 @@ overlays() {
   kube_python check-rendered-config.py "$proxy" "$scratch"/overlay-*.yaml
   kube_python pod-security.py "$scratch"/overlay-*.yaml
 }
+# The overlay of one who has other ports, made by the commands of the page.
+ports_page() {
+  local folder="$scratch/ports"
+  mkdir -p "$folder/deployments"
+  cp -r deployments/kubernetes "$folder/deployments/"
+  {
+    "$VERIFY_ROOT/deployments/verify/tools/page.py" docs/install/kubernetes.md "Kustomize" | grep '^cp -r deployments/kubernetes/overlays/'
+    "$VERIFY_ROOT/deployments/verify/tools/page.py" docs/install/kubernetes.md "Ports of your own"
+  } >"$folder/commands.sh"
+  (cd "$folder" && bash -euxo pipefail commands.sh && kubectl kustomize deployments/kubernetes/overlays/ours >ours.yaml)
+  validate_rendered 1.30,1.37 "$folder/ours.yaml"
+  # They stand beside the others for addresses outside the cluster, and nowhere else.
+  test "$(sed -n '/^kind: NetworkPolicy/,/^---/{/^  egress:/,/^  ingress:/s/^ *-\{0,1\} *port: //p}' "$folder/ours.yaml" | tr '\n' ' ')" = \
+    "53 53 5353 5353 443 3000 6379 8443 6380 "
+}
 if need_kubectl; then
   proof "deployments/kubernetes/overlays" "kustomize, strict, check-config, Pod Security" overlays
+  proof "docs/install/kubernetes.md" "ports of the network policy: kustomize, strict" ports_page
 else
   skip "deployments/kubernetes/overlays" "kustomize" "kubectl is missing"
 fi
@@ -143,6 +159,9 @@ else
     mkdir "$scratch/page"
     (cd "$scratch/page" && bash -euo pipefail <("$VERIFY_ROOT/$page" "$VERIFY_ROOT/docs/install/helm.md" "2. Values"))
     "$helm" template mcp-oidc-proxy "$CHART" --namespace mcp-system --kube-version 1.34.0 --values "$scratch/page/values.yaml" >"$scratch/page/run.yaml"
+    # People come in by https, with the certificate that the page names.
+    certificate() { sed -n '/^kind: Ingress/,/^---/p' "$scratch/page/run.yaml" | grep -x '      secretName: mcp-tls'; }
+    proof "docs/install/helm.md" "its Ingress has a certificate" certificate
     "$page" docs/install/helm.md "4. A tool call" | grep -v port-forward >"$scratch/page/commands.sh"
     proof "docs/install/helm.md" "run: to a tool call" alone page "$scratch/page/run.yaml" "$proxy" "$scratch/page/commands.sh"
   fi
