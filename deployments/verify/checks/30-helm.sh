@@ -60,6 +60,17 @@ else
   skip "Helm chart" "strict schemas" "kubernetes-validate or npm is missing"
 fi
 
+# The values of the chart's own page, and no secret in a command of the two pages.
+own_page() {
+  deployments/verify/tools/page.py --files "$scratch/readme" "$CHART/README.md" mcp-oidc-proxy
+  "$helm" template mcp-proxy "$CHART" --namespace mcp --kube-version "$NEWEST.0" --values "$scratch/readme/values.yaml" >"$scratch/readme/rendered.yaml"
+  validate_rendered "$NEWEST" "$scratch/readme/rendered.yaml"
+  kube_python check-rendered-config.py "$proxy" "$scratch/readme/rendered.yaml"
+  sed -n '/^kind: Ingress/,/^---/p' "$scratch/readme/rendered.yaml" | grep -x '      secretName: mcp-tls'
+  if grep -n -e --from-literal docs/install/helm.md "$CHART/README.md"; then return 1; fi
+}
+if need_schemas; then proof "Helm chart, README.md" "values: strict, check-config, certificate" own_page; fi
+
 # Every template has a suite.
 suites() {
   local template
