@@ -41,6 +41,7 @@ cp -r systemd "$work/verify/"
 cp -r deployments/verify/systemd "$work/verify/deployments/verify/"
 cp -r deployments/backup deployments/cloud deployments/deploy.sh "$work/verify/deployments/"
 cp docs/install/systemd.md "$work/verify/docs/install/"
+mkdir -p "$work/verify/docs/runbooks" && cp docs/runbooks/emergency.md "$work/verify/docs/runbooks/"
 mkdir -p "$work/verify/docs/cloud" && cp docs/cloud/vps.md "$work/verify/docs/cloud/"
 cp "$(binary)" "$work/verify/mcp-oidc-proxy"
 find "$cache/packages" -name '*.deb' -exec cp {} "$work/verify/" \; 2>/dev/null || true

@@ -393,6 +393,29 @@ def credentials():
         run("systemctl", "restart", SERVICE)
 
 
+def denies():
+    """deny all as the runbook prints it, through a reload and a restart, and open again"""
+    text = (HERE / "docs/runbooks/emergency.md").read_text().replace("/usr/bin/", "/usr/local/bin/")
+    chapter = re.search(r"^### Deny all: systemd\n(.*?)^### ", text, re.S | re.M)[1]
+    setting = re.search(r"P='.*?'", chapter)[0]
+    closing, opening = (re.search(r"^\$ (.*)", block, re.M)[1] for block in re.findall(r"^```console\n(.*?)^```", chapter, re.S | re.M))
+    run("bash", "-euc", re.search(r"^```sh\n(.*?)^```", text[text.index("## Deny all"):], re.S | re.M)[1], cwd=Path.home())
+    try:
+        run("bash", "-euc", re.search(r"^```sh\n(.*?)^```", chapter, re.S | re.M)[1])
+        serves()
+        run("bash", "-euc", f"{setting}\n{closing}")
+        for after in ("closing", "systemctl reload", "a restart"):
+            if after != "closing":
+                run("systemctl", after.split()[-1], SERVICE)
+            status = send("POST", MCP, {**KEY, "Content-Type": "application/json"}, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))[0]
+            expect(status == 403, f"after {after} the answer is {status}")
+        run("bash", "-euc", f"{setting}\n{opening}")
+        serves()
+    finally:
+        drop_in("incident.conf", None)
+        run("systemctl", "restart", SERVICE)
+
+
 def low_port():
     """a port below 1024 with the drop-in, and not without it"""
     configure(TIMES + KEYS)
@@ -718,7 +741,7 @@ def main():
     parts = start_parts()
     before = files()
     wanted = [installs, installs_again, wrong_configuration, starts, configuration_is_safe, logs_in, reloads, reload_refused,
-              watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, low_port, direct_tls, instance, rotates,
+              watchdog, crash, drains, restart_without_sockets, sockets, sockets_off, credentials, denies, low_port, direct_tls, instance, rotates,
               upgrades, deploys, deploys_over_ssh, backs_up, newcomer, lambda: uninstalls(before)]
     wanted[-1].__doc__, wanted[-1].__name__ = uninstalls.__doc__, "uninstalls"
     for deb in HERE.glob("*.deb"):
