@@ -382,7 +382,16 @@ def credentials():
         run("systemctl", "reload", SERVICE)
         # As the page says: a shell cannot check this, systemd can.
         run("mcp-oidc-proxy", "--config", CONFIG, "check-config", ok=False)
-        run("bash", "-euc", printed("install/systemd.md", "Checking with what the unit gives"))
+        command = printed("install/systemd.md", "Checking with what the unit gives")
+        if not Path("/run/dbus/system_bus_socket").exists():
+            # Waiting and handing output over need the bus, which this small system does not have; the rest does not.
+            expect("--wait --pipe --quiet" in command, command)
+            command = command.replace("--wait --pipe --quiet", "--property=Type=oneshot")
+        run("bash", "-euc", command)
+        # Without one of the credentials it fails, so it was they that made the difference.
+        lines = [line for line in command.splitlines() if "LoadCredential=root-key" not in line]
+        run("bash", "-euc", "\n".join(lines), ok=False)
+        run("sh", "-c", "systemctl reset-failed 'run-*'")
         for name in ("oidc-client-secret", "root-key"):
             run("runuser", "-u", "nobody", "--", "cat", f"/run/credentials/{SERVICE}/{name}", ok=False)
             run("runuser", "-u", "mcp-proxy", "--", "cat", str(folder / name), ok=False)
