@@ -47,6 +47,15 @@ for name, container in (
     assert secrets == set(SECRETS), f"{name}: {secrets}"
     check(name, pairs(container.get("environment", container.get("Environment"))) | SECRETS)
 
+# What no linter knows: a task has the time that the proxy takes to end, scaling decides how many there are, and a creation that
+# fails can be taken back.
+stack = load("aws-ecs/template.yaml")
+ends = pairs(stack["Resources"]["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]["Environment"])
+needed = sum(int(ends[f"MCP_PROXY__SHUTDOWN__{name}"].removesuffix("s")) for name in ("DELAY", "TIMEOUT"))
+assert stack["Parameters"]["DrainSeconds"]["MinValue"] > needed, needed
+assert "DesiredCount" not in stack["Resources"]["Service"]["Properties"]
+assert stack["Parameters"]["DeletionProtection"]["Default"] == "false"
+
 run = load("gcp-cloud-run/service.yaml")["spec"]["template"]["spec"]["containers"][0]
 check("gcp-cloud-run", pairs(run["env"]) | {"PORT": "8080"}, f"{scratch}/gcp-cloud-run.yaml")
 app = load("azure/containerapp.yaml")["properties"]["template"]["containers"][0]
