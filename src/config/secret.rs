@@ -183,7 +183,15 @@ impl<'de> Deserialize<'de> for SecretRef {
         }
         let remote = |remote| Self::remote(remote).map_err(de::Error::custom);
         let (source, text) = match Form::deserialize(deserializer)? {
-            Form::Inline(text) => (SecretSource::Inline, text),
+            Form::Inline(text) => {
+                if let Some(kind) = reference(&text) {
+                    return Err(de::Error::custom(format!(
+                        "the secret is the text of a reference to another place; in a variable's name write __{} after the key, and as its value what the reference says",
+                        kind.to_ascii_uppercase()
+                    )));
+                }
+                (SecretSource::Inline, text)
+            }
             Form::Env(EnvForm { env }) => match lookup::env(&env) {
                 Some(Found::Text(_)) | None if lookup::leaves() => {
                     return Ok(Self::left(SecretSource::Env(env)));
@@ -226,6 +234,23 @@ impl<'de> Deserialize<'de> for SecretRef {
             secret: Secret::new(text),
         })
     }
+}
+
+/// The kind of reference that a text looks like. A variable holds a text, whatever it looks like, and would pass for
+/// the secret itself.
+fn reference(text: &str) -> Option<&'static str> {
+    const KINDS: [&str; 6] = [
+        "env",
+        "file",
+        "credential",
+        "vault",
+        "aws_secret",
+        "aws_parameter",
+    ];
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let (key, _) = inner.split_once(':')?;
+    let key = key.trim().trim_matches(['"', '\'']);
+    KINDS.into_iter().find(|kind| *kind == key)
 }
 
 fn not_empty(text: String, file: &Path) -> Result<Secret, String> {

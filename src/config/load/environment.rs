@@ -246,3 +246,25 @@ fn credentials_of_systemd_are_read_from_their_folder() {
     let named = format!("cannot read the credential {at}/other");
     assert!(problems.to_string().contains(&named), "{problems}");
 }
+
+#[test]
+fn a_reference_in_a_variable_is_no_secret() {
+    let load = |name: &str, text: &str| load_with(GOOD, &[(name, text)]);
+    for text in [
+        "{ aws_secret: { id: mcp/oidc } }",
+        "{file: /run/secrets/x}",
+        "{ \"vault\": { path: a, key: b } }",
+    ] {
+        let problems = load("MCP_PROXY__OIDC__CLIENT_SECRET", text).unwrap_err();
+        let said = problems.to_string();
+        assert!(
+            said.contains("oidc.client_secret") && said.contains("__"),
+            "{said}"
+        );
+    }
+    for text in ["{file-cabinet}", "{ other: x }", "{}{:", "file: x"] {
+        let loaded = load("MCP_PROXY__OIDC__CLIENT_SECRET", text).unwrap();
+        let secret = loaded.config.oidc.unwrap().client_secret.unwrap();
+        assert_eq!(secret.secret().expose_secret(), text);
+    }
+}
