@@ -268,3 +268,54 @@ manifests() {
   kubectl -n mcp-system rollout status deployment/mcp-redis --timeout=120s
 }
 proof "deployments/kubernetes" "overlays and guide.yaml rolled out" manifests
+
+# The emergency page as printed: with Helm, then on the Deployment itself. What is closed and what is open again is what the
+# server has.
+denies() {
+  local block=("$cache/venv-kubernetes-validate/bin/python" -B "$VERIFY_ROOT/deployments/verify/runbooks/deny.py" block)
+  kubectl delete namespace mcp-system --wait --ignore-not-found
+  kubectl create namespace mcp-system
+  kubectl -n mcp-system create secret generic mcp-proxy --from-literal=client-secret=a-secret-of-sixteen-bytes --from-literal=root-key=k
+  mkdir -p "$work/deny/bin" && ln -s "$helm4" "$work/deny/bin/helm" && ln -s "$VERIFY_ROOT/helm" "$work/deny/helm"
+  cat >"$work/deny/values.yaml" <<'YAML'
+config:
+  public_url: https://mcp.example.com
+  oidc: { issuer: "https://login.example.com/realms/corp", client_id: mcp-proxy }
+  backends: [{ name: mcp, upstream: "http://mcp-server.default.svc:3000/mcp" }]
+  routes: [{ path: /mcp, name: mcp, backend: mcp, allow: { any_user: true } }, { path: "/open/*", backend: mcp, public: true }]
+  authorization_server: { default_route: mcp, clients: [{ client_id: agent, redirect_uris: ["https://agent.example.com/callback"], routes: [mcp] }] }
+secrets:
+  clientSecret: { existingSecret: { name: mcp-proxy, key: client-secret } }
+  rootKeys: [{ existingSecret: { name: mcp-proxy, key: root-key } }]
+sessionStorage: { redis: { standalone: { connectionUrl: "redis://redis.default.svc:6379/0" } } }
+YAML
+  cd "$work/deny"
+  PATH="$work/deny/bin:$PATH"
+  config() { kubectl -n mcp-system get configmap mcp-oidc-proxy -o jsonpath='{.data.config\.yaml}'; }
+  pods() { kubectl -n mcp-system rollout status deployment/mcp-oidc-proxy --timeout=120s | tee /dev/stderr | grep -q 'successfully rolled out'; }
+  arguments() { kubectl -n mcp-system get deployment mcp-oidc-proxy -o jsonpath='{.spec.template.spec.containers[0].args}'; }
+  helm install mcp-oidc-proxy helm/mcp-oidc-proxy -n mcp-system -f values.yaml --wait --timeout 120s
+  config >before
+  grep -q 'default_route: mcp' before
+
+  "${block[@]}" 'Deny all' 0 >all.sh && bash -eux all.sh
+  "${block[@]}" 'Deny all: Kubernetes' 0 >helm.sh
+  sed '/# open$/d' helm.sh >close.sh && bash -eux close.sh
+  pods
+  config >closed
+  if grep -E 'path: "?/(mcp|open)|default_route: mcp|client_id: agent|any_user|public: true|mcp-server' closed; then return 1; fi
+  grep -q 'path: /\*' closed
+  sed -n '/# open$/p' helm.sh >open.sh && bash -eux open.sh
+  pods
+  config | diff before -
+
+  arguments >before
+  "${block[@]}" 'Deny all: Kubernetes' 1 >kubectl.sh
+  sed '/# open$/d' kubectl.sh >close.sh && bash -eux close.sh
+  pods
+  test "$(arguments)" = '["--config","/etc/mcp-proxy/config.yaml","--config","/etc/mcp-proxy-incident/deny-all.yaml"]'
+  sed -n '/# open$/p' kubectl.sh >open.sh && bash -eux open.sh
+  pods
+  test "$(arguments)" = "$(cat before)"
+}
+proof "docs/runbooks/emergency.md" "deny all with Helm and kubectl, and back" denies

@@ -5,6 +5,7 @@ configurations written in different ways, and asks every route before, while it 
 deny.py systemd BINARY             the second file of the service: closed, still closed after a reload, a step open, open
 deny.py container BINARY           the arguments of the Compose file and of the patch of the Deployment (needs kubectl)
 deny.py values FOLDER              writes deny-all.yaml and the values for the chart there
+deny.py block TITLE NUMBER         prints one of the blocks of commands of a chapter
 deny.py rendered FILE...           fails when a configuration in rendered objects has any other route
 
 Needs PyYAML and openssl.
@@ -285,9 +286,11 @@ def rendered(files):
         for each in yaml.safe_load_all(pathlib.Path(path).read_text()):
             if each and each["kind"] == "ConfigMap" and "config.yaml" in each["data"]:
                 config = yaml.safe_load(each["data"]["config.yaml"])
-                assert [route["path"] for route in config["routes"]] == ["/*"] and config["routes"][0]["allow"] == {"groups": ["incident"]}, f"{path}: {config['routes']}"
+                assert config["routes"][0]["path"] == "/*", f"{path}: {config['routes']}"
+                for route in config["routes"]:
+                    assert (route["backend"], route["allow"], route.get("public")) == ("deny-all", {"groups": ["incident"]}, None), f"{path}: {route}"
                 assert [backend["name"] for backend in config["backends"]] == ["deny-all"], f"{path}: {config['backends']}"
-                assert not config["authorization_server"].get("default_route") and not config["authorization_server"]["clients"], path
+                assert config["authorization_server"]["default_route"] == "deny-all-mcp" and not config["authorization_server"]["clients"], path
                 seen += 1
     assert seen, "no configuration was rendered"
     print(f"{seen} configurations closed")
@@ -296,6 +299,8 @@ def rendered(files):
 def main():
     sys.dont_write_bytecode = True
     mode, rest = sys.argv[1], sys.argv[2:]
+    if mode == "block":
+        return print(blocks(rest[0], "sh")[int(rest[1])], end="")
     if mode == "rendered":
         return rendered(rest)
     if mode == "values":
