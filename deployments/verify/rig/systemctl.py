@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
             if pid():
                 os.kill(pid(), signal.SIGKILL)
             started = subprocess.Popen([command[0], "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-            (home / "pid").write_text(str(started.pid))
+            (home / "pid").write_text(f"{started.pid}\n")
             add(now, name(command[0]), True)
     return 0
 
