@@ -1,7 +1,7 @@
 # Secrets in a real Vault, built from its source; the tests of every change have a stand-in.
 # shellcheck shell=bash
 source "$VERIFY_ROOT/deployments/verify/lib.sh"
-VAULT_VERSION=v1.21.4
+VAULT_VERSION=v1.20.0
 if quick; then skip "secrets in Vault $VAULT_VERSION" run "not in the quick run"; exit 0; fi
 source "$VERIFY_ROOT/deployments/verify/kube-tools.sh"
 
