@@ -422,6 +422,8 @@ def denies():
         serves()
     finally:
         drop_in("incident.conf", None)
+        for file in (Path.home() / "deny-all.yaml", ETC / "deny-all.yaml", ETC / "incident.yaml"):
+            file.unlink(missing_ok=True)
         run("systemctl", "restart", SERVICE)
 
 
