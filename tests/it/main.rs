@@ -11,6 +11,7 @@ mod backends;
 mod browser_pages;
 mod cli;
 mod conformance;
+mod forward_auth;
 mod fuzz_seeds;
 mod harness;
 mod issuer;
