@@ -32,6 +32,7 @@ impl Program {
         Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
             .args(arguments)
             .env_clear()
+            .envs(crate::harness::parts::measured())
             .envs(self.env.iter().cloned())
             .current_dir(self.dir.path())
             .output()
@@ -297,6 +298,7 @@ fn a_proxy_serves_is_healthy_and_ends() {
         .env("ENABLE_PROMETHEUS_METRICS", "false");
     let child = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
         .env_clear()
+        .envs(crate::harness::parts::measured())
         .envs(program.env.iter().cloned())
         .current_dir(program.dir.path())
         .stdout(std::process::Stdio::null())

@@ -48,7 +48,10 @@ fn slow(url: &str, millis: u32) -> Ask {
 /// Runs a command of the binary.
 async fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
-    command.env_clear().args(args);
+    command
+        .env_clear()
+        .envs(crate::harness::parts::measured())
+        .args(args);
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
         .unwrap()

@@ -26,6 +26,7 @@ async fn program(listen: &str, limits: &str) -> Program {
     let mut command = Command::new("/bin/sh");
     command
         .env_clear()
+        .envs(crate::harness::parts::measured())
         .arg("-c")
         .arg(format!("{limits} exec \"$0\" --config \"$1\""))
         .arg(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))

@@ -16,6 +16,7 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
         .args(arguments)
         .env_clear()
+        .envs(crate::harness::parts::measured())
         .output()
         .unwrap()
 }

@@ -13,6 +13,12 @@ use tokio::time::timeout;
 
 use super::record;
 
+/// What a program needs of the environment so that what it runs counts in `make coverage`.
+pub(crate) fn measured() -> Option<(&'static str, std::ffi::OsString)> {
+    let name = "LLVM_PROFILE_FILE";
+    Some((name, std::env::var_os(name)?))
+}
+
 /// Lines of a part's output that are kept.
 const LINES: usize = 2000;
 

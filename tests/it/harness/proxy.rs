@@ -171,6 +171,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
         command
             .env_clear()
+            .envs(crate::harness::parts::measured())
             .arg("--config")
             .arg(&file)
             .envs(env.iter().copied());

@@ -55,6 +55,7 @@ impl Function {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy-lambda"));
         command
             .env_clear()
+            .envs(crate::harness::parts::measured())
             .env("AWS_LAMBDA_RUNTIME_API", platform.address())
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
             .env("LAMBDA_TASK_ROOT", folder.path())

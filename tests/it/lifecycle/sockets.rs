@@ -23,6 +23,7 @@ fn started_over(socket: OwnedFd, name: &str, config: &Path) -> Part {
     let mut command = Command::new("/bin/sh");
     command
         .env_clear()
+        .envs(crate::harness::parts::measured())
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", name)
         .arg("-c")

@@ -28,6 +28,7 @@ fn explain(args: &[&str]) -> (i32, String, String) {
     std::fs::write(&file, CONFIG).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"))
         .env_clear()
+        .envs(crate::harness::parts::measured())
         .args(["policy", "explain", "--config"])
         .arg(&file)
         .args(args)

@@ -148,6 +148,7 @@ async fn what_is_missing_is_named_and_an_older_version_can_be_asked_for() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
         command
             .env_clear()
+            .envs(crate::harness::parts::measured())
             .envs(workload(&url))
             .arg("--config")
             .arg(&file)

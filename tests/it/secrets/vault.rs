@@ -80,7 +80,12 @@ async fn command(setup: &Setup, words: &[&str]) -> (i32, String) {
     let file = folder.path().join("config.yaml");
     std::fs::write(&file, setup.text()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
-    command.env_clear().arg("--config").arg(&file).args(words);
+    command
+        .env_clear()
+        .envs(crate::harness::parts::measured())
+        .arg("--config")
+        .arg(&file)
+        .args(words);
     let output = run(command).await;
     let text = [output.stdout, output.stderr].concat();
     (
@@ -442,7 +447,11 @@ async fn a_wrong_secret_at_the_start_is_a_mistake_of_the_configuration() {
     let file = folder.path().join("config.yaml");
     std::fs::write(&file, setup.text()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-oidc-proxy"));
-    command.env_clear().arg("--config").arg(&file);
+    command
+        .env_clear()
+        .envs(crate::harness::parts::measured())
+        .arg("--config")
+        .arg(&file);
     let mut part = Part::spawn("mcp-oidc-proxy", command);
     assert_eq!(part.ended().await, Some(78), "{}", part.log());
     let log = part.log();
