@@ -12,7 +12,7 @@ cargo="${CARGO:-cargo}"
 "$cargo" llvm-cov --version >/dev/null 2>&1 || "$cargo" install cargo-llvm-cov --version '~0.9' --locked
 
 # The compiler's own LLVM tools, or the system's of the same version.
-if ! find "$(rustc --print sysroot)" -name llvm-profdata -type f 2>/dev/null | grep -q . && ! rustup component add llvm-tools; then
+if ! find "$(rustc --print sysroot)" -name llvm-profdata -type f 2>/dev/null | grep . >/dev/null && ! rustup component add llvm-tools; then
   major="$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')"
   export LLVM_COV="${LLVM_COV:-$(command -v "llvm-cov-$major" || true)}" LLVM_PROFDATA="${LLVM_PROFDATA:-$(command -v "llvm-profdata-$major" || true)}"
   [ -n "$LLVM_COV" ] && [ -n "$LLVM_PROFDATA" ] || {

@@ -53,8 +53,10 @@ case "$archive" in
 esac
 # Only plain files and folders below backup/ are taken.
 tar -tvzf "$work/archive.tar.gz" | awk '$1 !~ /^[-d]/ { exit 1 }' || die "the archive has links or devices in it; it was not made by backup.sh"
-! tar -tzf "$work/archive.tar.gz" | grep -qvE '^backup/' || die "the archive has files outside of backup/"
-! tar -tzf "$work/archive.tar.gz" | grep -qE '(^|/)\.\.(/|$)' || die "the archive has paths with .. in them"
+# In a file first: a reader that stops at its first find would end tar with an error, and the error would pass for none found.
+tar -tzf "$work/archive.tar.gz" >"$work/names"
+if grep -qvE '^backup/' "$work/names"; then die "the archive has files outside of backup/"; fi
+if grep -qE '(^|/)\.\.(/|$)' "$work/names"; then die "the archive has paths with .. in them"; fi
 tar -xzf "$work/archive.tar.gz" -C "$work" --no-same-owner
 cd "$work/backup"
 sha256sum --quiet --check SHA256SUMS || die "a file in the archive is not what was saved"

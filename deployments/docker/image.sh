@@ -41,7 +41,7 @@ fi
 [ -n "$binary" ] || fail "name a binary, or --build one"
 [ -x "$binary" ] || fail "$binary is not there, or cannot be executed"
 # An interpreter would be missing in the image, and the error that this gives ("no such file") misleads everybody.
-if LC_ALL=C grep -qa -m1 '/lib[0-9]*/ld-linux' "$binary" && LC_ALL=C readelf -l "$binary" 2>/dev/null | grep -q INTERP; then
+if LC_ALL=C grep -qa -m1 '/lib[0-9]*/ld-linux' "$binary" && LC_ALL=C readelf -l "$binary" 2>/dev/null | grep INTERP >/dev/null; then
   fail "$binary is not static; build it with --build"
 fi
 

@@ -3,7 +3,7 @@
 source "$VERIFY_ROOT/deployments/verify/lib.sh"
 
 mapfile -t scripts < <(git ls-files | while read -r file; do
-  [[ "$file" == *.sh ]] || head -c 60 "$file" | head -n 1 | grep -qE '^#!.*\b(ba)?sh$' || continue
+  [[ "$file" == *.sh ]] || head -c 60 "$file" | head -n 1 | grep -E '^#!.*\b(ba)?sh$' >/dev/null || continue
   printf '%s\n' "$file"
 done)
 if need_deb shellcheck shellcheck; then

@@ -52,7 +52,7 @@ rpm_contents() {
   grep ' root:mcp-proxy /etc/mcp-proxy/config.yaml$' <<<"$files"
   rpm -qp --requires "$(rpm_file)" | grep '^libc.so.6'
   for script in preinstall postinstall preuninstall postuninstall; do
-    rpm -qp --scripts "$(rpm_file)" | grep -q "^$script scriptlet"
+    rpm -qp --scripts "$(rpm_file)" | grep "^$script scriptlet" >/dev/null
   done
 }
 proof ".deb" "contents, modes, conffiles" deb_contents

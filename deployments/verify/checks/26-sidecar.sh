@@ -31,7 +31,7 @@ lay_out() {
   mkdir -p "$work/image/rootfs/"{usr/local/bin,run/mcp-proxy,proc,dev,lib,lib64}
   install -m 0755 "$program" "$work/image/rootfs/usr/local/bin/mcp-oidc-proxy"
   : >"$work/image/rootfs/etc/hosts"
-  if readelf -l "$program" | grep -q INTERP; then
+  if readelf -l "$program" | grep INTERP >/dev/null; then
     # Not static: with the libraries of this machine.
     ldd "$program" | grep -oE '/lib[^ ]+' | while read -r library; do
       install -D -m 0755 "$(readlink -f "$library")" "$work/image/rootfs$library"

@@ -179,15 +179,15 @@ lifecycle() {
   # An upgrade that changes the configuration replaces the pods.
   kubectl -n "$namespace" get pods -o name | sort >"$work/before"
   "$helm" upgrade mcp "$CHART" --namespace "$namespace" "${values[@]}" --set config.logging.level=debug --wait --timeout 180s
-  shown "$namespace" | grep -q 'level: debug'
+  shown "$namespace" | grep 'level: debug' >/dev/null
   kubectl -n "$namespace" rollout status deployment/mcp-mcp-oidc-proxy --timeout=120s
   until_true 60 replaced "$namespace" "$work/before"
   # One that cannot work changes nothing.
   if "$helm" upgrade mcp "$CHART" --namespace "$namespace" "${values[@]}" --set drain.preStop=none,terminationGracePeriodSeconds=1; then return 1; fi
-  shown "$namespace" | grep -q 'level: debug'
+  shown "$namespace" | grep 'level: debug' >/dev/null
   # Back again.
   "$helm" rollback mcp 1 --namespace "$namespace" --wait --timeout 180s
-  if shown "$namespace" | grep -q 'level: debug'; then return 1; fi
+  if shown "$namespace" | grep 'level: debug' >/dev/null; then return 1; fi
   kubectl -n "$namespace" rollout status deployment/mcp-mcp-oidc-proxy --timeout=120s
   "$helm" test mcp --namespace "$namespace" --timeout 60s
 }
@@ -197,7 +197,7 @@ proof "Helm chart, Helm 3" "install, upgrade, rollback, test" lifecycle "$helm3"
 # The pods of a chart that breaks the restrictions never come.
 broken() {
   if "$helm4" install broken "$CHART" --namespace mcp "${values[@]}" --set securityContext.allowPrivilegeEscalation=true --wait --timeout 20s; then return 1; fi
-  kubectl -n mcp get events -o jsonpath='{.items[*].message}' | grep -q 'violates PodSecurity "restricted'
+  kubectl -n mcp get events -o jsonpath='{.items[*].message}' | grep 'violates PodSecurity "restricted' >/dev/null
   "$helm4" uninstall broken --namespace mcp
 }
 proof "Helm chart" "pods that break the restrictions are refused" broken
@@ -292,7 +292,7 @@ YAML
   cd "$work/deny"
   PATH="$work/deny/bin:$PATH"
   config() { kubectl -n mcp-system get configmap mcp-oidc-proxy -o jsonpath='{.data.config\.yaml}'; }
-  pods() { kubectl -n mcp-system rollout status deployment/mcp-oidc-proxy --timeout=120s | tee /dev/stderr | grep -q 'successfully rolled out'; }
+  pods() { kubectl -n mcp-system rollout status deployment/mcp-oidc-proxy --timeout=120s | tee /dev/stderr | grep 'successfully rolled out' >/dev/null; }
   arguments() { kubectl -n mcp-system get deployment mcp-oidc-proxy -o jsonpath='{.spec.template.spec.containers[0].args}'; }
   helm install mcp-oidc-proxy helm/mcp-oidc-proxy -n mcp-system -f values.yaml --wait --timeout 120s
   config >before

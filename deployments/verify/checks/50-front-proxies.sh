@@ -272,7 +272,7 @@ CONF
   for file in cert fullchain privkey; do place "$file" 2; done
   point fullchain 2
   is_refused() {
-    curl -fs "http://127.0.0.1:$metrics/metrics" | grep '^mcp_proxy_tls_certificate_reloads_total' | grep -q 'result="refused"} [1-9]'
+    curl -fs "http://127.0.0.1:$metrics/metrics" | grep '^mcp_proxy_tls_certificate_reloads_total' | grep 'result="refused"} [1-9]' >/dev/null
   }
   until_ok 60 is_refused
   echo "half a renewal was refused"

@@ -24,8 +24,8 @@ fi
 scripts_parse() {
   bash -n "$backup/backup.sh"
   bash -n "$backup/restore.sh"
-  "$backup/backup.sh" --help | grep -q -- --include-secrets
-  "$backup/restore.sh" --help | grep -q -- --max-age
+  "$backup/backup.sh" --help | grep -- --include-secrets >/dev/null
+  "$backup/restore.sh" --help | grep -- --max-age >/dev/null
   PYTHONDONTWRITEBYTECODE=1 python3 "$backup/redis_keys.py" --help >/dev/null
 }
 # Which of the repository's own files have secrets written in them is known.
@@ -121,8 +121,8 @@ rehearsal() {
   archive="$("$backup/backup.sh" --config "$etc" --output "$archives" --redis | tail -n 1)"
   echo "$archive" >"$rig/archive"
   # SCAN, and never KEYS.
-  redis_cli info commandstats | grep -q '^cmdstat_scan:'
-  ! redis_cli info commandstats | grep -q '^cmdstat_keys:' || return 1
+  redis_cli info commandstats | grep '^cmdstat_scan:' >/dev/null
+  ! redis_cli info commandstats | grep '^cmdstat_keys:' >/dev/null || return 1
 
   # All is lost: the process, Redis with what it knew, the configuration and its secrets.
   stop "$proxy_pid"
@@ -189,7 +189,7 @@ refusals() {
   # Sessions from an archive that is too old; signing keys are taken from it all the same.
   no "$backup/restore.sh" "$archive" --no-config --redis --max-age 0
   grep -q 'would live again' "$rig/out"
-  "$backup/restore.sh" "$archive" --no-config --redis --max-age 0 --only install | grep -q '"left out"'
+  "$backup/restore.sh" "$archive" --no-config --redis --max-age 0 --only install | grep '"left out"' >/dev/null
   # Redis away: no half archive.
   local before
   before="$(find "$archives" -type f | wc -l)"
@@ -197,11 +197,26 @@ refusals() {
   [ "$(find "$archives" -type f | wc -l)" = "$before" ]
   # A file or a folder that cannot be read is a hole in the backup, and no secret.
   unreadable
+  forged
   # What is in Redis is newer than the archive and stays.
-  "$backup/restore.sh" "$archive" --no-config --redis | grep -q '"kept"'
+  "$backup/restore.sh" "$archive" --no-config --redis | grep '"kept"' >/dev/null
   # Retention.
   for _ in 1 2 3; do "$backup/backup.sh" --config "$etc" --output "$archives" --keep 2 >/dev/null; done
   [ "$(find "$archives" -name '*.tar.gz' | wc -l)" = 2 ] && [ "$(find "$archives" -name '*.sha256' | wc -l)" = 2 ]
+}
+
+# forged: archives with what backup.sh never writes, at the begin of a list that is too long to be read at once.
+forged() {
+  local at="$rig/forged" what
+  mkdir -p "$at/backup"
+  echo x >"$at/beside"
+  (cd "$at/backup" && seq -f 'a-file-whose-name-is-not-short-%g' 20000 | xargs touch)
+  for what in 'beside:files outside of backup/' 'backup/../beside:paths with .. in them'; do
+    tar -czPf "$at/archive.tar.gz" --transform "s,^beside$,${what%%:*}," -C "$at" beside backup
+    (cd "$at" && sha256sum archive.tar.gz >archive.tar.gz.sha256)
+    no "$backup/restore.sh" "$at/archive.tar.gz" --check
+    grep -q "${what#*:}" "$rig/out"
+  done
 }
 
 # unreadable: as somebody who is not root, with what belongs to somebody else in the folder.
@@ -220,8 +235,8 @@ unreadable() {
   chmod 0000 "$at/etc/environment" "$at/etc/secrets"
   take >"$rig/out" 2>"$rig/told"
   kept="$(tail -n 1 "$rig/out")"
-  tar -tzf "$kept" | grep -q 'config/layers/one.yaml'
-  tar -xOzf "$kept" backup/left-out | tr '\n' ' ' | grep -q 'environment secrets/ '
+  tar -tzf "$kept" | grep 'config/layers/one.yaml' >/dev/null
+  tar -xOzf "$kept" backup/left-out | tr '\n' ' ' | grep 'environment secrets/ ' >/dev/null
   rm -f "$at/out"/*
   chmod 0000 "$at/etc/config.yaml"
   no take

@@ -14,7 +14,7 @@ fi
 
 # What the template puts into the environment is a configuration that the program takes, and it reads each secret by the
 # ARN that was given for it, as a stand-in for Secrets Manager sees.
-aws_inside() { env -i MCP_PROXY__SECRET_KEYS__0__AWS_SECRET='{ id: x }' "$1" check-config 2>&1 | grep -q 'without the feature `aws`' && return 1 || return 0; }
+aws_inside() { env -i MCP_PROXY__SECRET_KEYS__0__AWS_SECRET='{ id: x }' "$1" check-config 2>&1 | grep 'without the feature `aws`' >/dev/null && return 1 || return 0; }
 if aws_inside "$(binary)"; then
   proof "$lambda/template.yaml" "its environment: check-config --online" python3 -B deployments/verify/lambda/environment.py "$lambda/template.yaml" "$(binary)"
 else

@@ -28,7 +28,7 @@ alertmanager() {
   routes critical on-call,slack-and-discord
   routes warning slack
   routes info discord
-  amtool template render --template.glob="$home/templates/*.tmpl" --template.text='{{ template "mcp.title" . }}{{ template "mcp.text" . }}' | grep -q 'What to do:'
+  amtool template render --template.glob="$home/templates/*.tmpl" --template.text='{{ template "mcp.title" . }}{{ template "mcp.text" . }}' | grep 'What to do:' >/dev/null
   # Names that inhibit something have to be names of alerts.
   local name
   grep -o 'McpProxy[A-Za-z]\+' "$home/alertmanager.yml" | sort -u | while read -r name; do
