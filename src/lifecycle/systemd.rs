@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -95,7 +94,7 @@ fn send(states: &[NotifyState<'_>]) {
 /// Sends one datagram, to a path or, where it begins with `@`, to an abstract name. Waits at most `patience`.
 fn tell(socket: &OsStr, states: &[NotifyState<'_>], patience: Duration) -> io::Result<()> {
     let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
+        Some(name) => abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
     let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
@@ -104,6 +103,18 @@ fn tell(socket: &OsStr, states: &[NotifyState<'_>], patience: Duration) -> io::R
     ours.set_write_timeout(Some(patience))?;
     // One datagram goes whole or not at all.
     ours.send_to_addr(message.as_bytes(), &address).map(drop)
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(name: &[u8]) -> io::Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt;
+    SocketAddr::from_abstract_name(name)
+}
+
+/// Only Linux has such names, and service managers that give them.
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_: &[u8]) -> io::Result<SocketAddr> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 #[cfg(test)]
@@ -136,10 +147,11 @@ mod tests {
         tell().unwrap();
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn managers_with_an_abstract_name_are_told() {
         let name = format!("mcp-oidc-proxy-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
+        let address = abstract_name(name.as_bytes()).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         let states = [NotifyState::Stopping, NotifyState::Status("Ending.")];
         tell(OsStr::new(&format!("@{name}")), &states, PATIENCE).unwrap();
